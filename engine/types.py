@@ -1,0 +1,140 @@
+"""What crosses the engine's border: requests in, text and an outcome out.
+
+A leaf: imports nothing of ours and no torch, so that the chat side can use it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+Decision = Literal["answer", "ask_back", "hand_over", "refuse"]
+Task = Literal["answer", "summarise", "draft"]
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTurn:
+    """One turn of a conversation, as OpenAI's chat format has it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen. Names and meanings are OpenAI's; `top_k` is vLLM's (0: off)."""
+
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One question to the engine: the conversation so far, its last turn being the message."""
+
+    turns: tuple[ChatTurn, ...]
+    sampling: Sampling = Sampling()
+    conversation: str = ""
+    knowledge: bool = True
+    task: Task = "answer"
+    deadline: float | None = None
+    """Seconds on the monotonic clock after which nobody waits any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A quotation: `quote` is exactly `document_text[start:end]`, offsets in characters."""
+
+    document: str
+    heading: str
+    start: int
+    end: int
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What fitted into the model's context, in whole turns and passages."""
+
+    passages: int = 0
+    turns_used: int = 0
+    turns_left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an answer ended: the last thing that `Engine.chat` yields."""
+
+    decision: Decision = "answer"
+    confidence: float = 1.0
+    citations: tuple[Citation, ...] = ()
+    window: Window = Window()
+    usage: Usage = Usage()
+    finish_reason: FinishReason = "stop"
+    model: str = ""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds by stage."""
+
+    def extras(self) -> dict[str, Any]:
+        """What is ours in an OpenAI-shaped answer: the content of its `frontdesk` field."""
+        return {
+            "decision": self.decision,
+            "confidence": round(self.confidence, 4),
+            "citations": [asdict(citation) for citation in self.citations],
+            "window": asdict(self.window),
+            "timings": {name: round(ms, 1) for name, ms in self.timings.items()},
+        }
+
+    @classmethod
+    def from_extras(cls, extras: Mapping[str, Any], **more: Any) -> Outcome:
+        """Read back what `extras` wrote; a server that is not ours sends none of it."""
+        return cls(
+            decision=extras.get("decision", "answer"),
+            confidence=extras.get("confidence", 1.0),
+            citations=tuple(Citation(**citation) for citation in extras.get("citations", ())),
+            window=Window(**extras.get("window", {})),
+            timings=extras.get("timings", {}),
+            **more,
+        )
+
+
+class Stopwatch:
+    """Milliseconds by stage; `lap` ends a stage and begins the next."""
+
+    def __init__(self) -> None:
+        self._start = self._lap = time.monotonic()
+        self.timings: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        """Write down the milliseconds since the last lap under `stage`, adding to what is there."""
+        now = time.monotonic()
+        self.timings[stage] = self.timings.get(stage, 0.0) + (now - self._lap) * 1000
+        self._lap = now
+
+    def total(self) -> dict[str, float]:
+        """All laps, and `total_ms` since the beginning."""
+        return {**self.timings, "total_ms": (time.monotonic() - self._start) * 1000}
+
+
+class Engine(Protocol):
+    """What the chat side sees of the engine, over HTTP or in-process."""
+
+    def chat(self, request: ChatRequest) -> AsyncIterator[str | Outcome]:
+        """Yield pieces of the answer's text, then one `Outcome`. Closing the iterator cancels."""
+        ...
