@@ -1,15 +1,15 @@
 """Every error that the engine raises on purpose.
 
-    EngineError
-    ├── BadRequest            the caller must change the request (400)
-    │   └── ContextTooLong    the message cannot fit the model's context
-    ├── UnknownModel          no such model here (404)
-    ├── Unauthorised          wrong or missing key (401)
-    ├── Unavailable           try again later (503)
-    ├── ModelUnusable         the model directory cannot be loaded
-    ├── RemoteFailed          another server broke its promise in the middle of an answer
-    ├── UnreadableDocument    a file that cannot become knowledge
-    └── BadTrainingData       a line of the training data is not a dialogue
+EngineError
+├── BadRequest            the caller must change the request (400)
+│   └── ContextTooLong    the message cannot fit the model's context
+├── UnknownModel          no such model here (404)
+├── Unauthorised          wrong or missing key (401)
+├── Unavailable           try again later (503)
+├── ModelUnusable         the model directory cannot be loaded
+├── RemoteFailed          another server broke its promise in the middle of an answer
+├── UnreadableDocument    a file that cannot become knowledge
+└── BadTrainingData       a line of the training data is not a dialogue
 """
 
 from __future__ import annotations

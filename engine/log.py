@@ -29,9 +29,7 @@ def clean(text: str) -> str:
     return text
 
 
-def _clean_event(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def _clean_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {key: clean(value) if isinstance(value, str) else value for key, value in event.items()}
 
 

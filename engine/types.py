@@ -6,7 +6,7 @@ A leaf: imports nothing of ours and no torch, so that the chat side can use it.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -26,12 +26,17 @@ class ChatTurn:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. Names and meanings are OpenAI's; `top_k` is vLLM's (0: off)."""
+    """How tokens are chosen. Names and meanings are OpenAI's, and vLLM's where OpenAI has none."""
 
     max_tokens: int | None = None
+    min_tokens: int = 0
+    ignore_eos: bool = False
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
+    """0: off."""
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
 
@@ -135,6 +140,6 @@ class Stopwatch:
 class Engine(Protocol):
     """What the chat side sees of the engine, over HTTP or in-process."""
 
-    def chat(self, request: ChatRequest) -> AsyncIterator[str | Outcome]:
+    def chat(self, request: ChatRequest) -> AsyncGenerator[str | Outcome, None]:
         """Yield pieces of the answer's text, then one `Outcome`. Closing the iterator cancels."""
         ...

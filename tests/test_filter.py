@@ -70,7 +70,10 @@ def test_numbering_goes_on_behind_placeholders_already_in_the_text():
 
 def test_values_come_back_only_where_they_are_known():
     text = "to <EMAIL_ADDRESS_1> and <PHONE_NUMBER_2>"
-    assert restore_placeholders(text, {"<EMAIL_ADDRESS_1>": "a@b.example"}) == "to a@b.example and [phone number]"
+    assert (
+        restore_placeholders(text, {"<EMAIL_ADDRESS_1>": "a@b.example"})
+        == "to a@b.example and [phone number]"
+    )
     assert mask_placeholders(text) == "to [email address] and [phone number]"
 
 
@@ -113,7 +116,14 @@ def test_every_two_way_split_and_every_character_alone():
 
 
 def test_time_is_linear_on_hostile_input():
-    for hostile in ("a@" * 50_000, "1 " * 50_000, "1.1." * 25_000, "a." * 50_000, "+" * 100_000, "(0" * 50_000):
+    for hostile in (
+        "a@" * 50_000,
+        "1 " * 50_000,
+        "1.1." * 25_000,
+        "a." * 50_000,
+        "+" * 100_000,
+        "(0" * 50_000,
+    ):
         find(hostile)
 
 

@@ -30,7 +30,8 @@ _NOT_A_PHONE = re.compile(
     r"(?:\d{1,3}\.){3}\d{1,3}$|\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}$"
 )
 _PHONE_CONTEXT = re.compile(
-    r"phone|mobile|\bcell|\bcall|\btel|\btext me|whats ?app|reach me|fax|\bnumber is|handy|telefon|móvil|portable",
+    r"phone|mobile|\bcell|\bcall|\btel|\btext me|whats ?app|reach me|fax|\bnumber is|"
+    r"handy|telefon|móvil|portable",
     re.IGNORECASE,
 )
 _ORDER_CONTEXT = re.compile(

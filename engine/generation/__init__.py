@@ -1,0 +1,50 @@
+"""Text from a model: our own loop on torch, or any OpenAI-compatible server.
+
+`Generator` is all that the engine service knows of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from engine.types import ChatTurn, FinishReason, Sampling, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last thing that `Generator.generate` yields."""
+
+    finish_reason: FinishReason
+    usage: Usage
+
+
+class Generator(Protocol):
+    """What turns a conversation into a reply."""
+
+    name: str
+    context_length: int
+    """Tokens of prompt and reply together."""
+    tokenizer: Any
+    """For counting and for windows; a fast tokenizer."""
+
+    def count(self, turns: Sequence[ChatTurn]) -> int:
+        """Tokens of the prompt that these turns become."""
+        ...
+
+    def generate(
+        self, turns: Sequence[ChatTurn], sampling: Sampling, deadline: float | None = None
+    ) -> AsyncGenerator[str | Ended, None]:
+        """Yield pieces of text, then `Ended`. Closing the iterator stops the generation.
+
+        Raises `Unavailable` when too many are waiting, `RemoteFailed` when a server breaks off.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of threads and connections."""
+        ...
+
+
+__all__ = ["Ended", "Generator"]
