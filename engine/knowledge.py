@@ -1,46 +1,32 @@
-"""The knowledge base: documents in Redis, an index in memory, cited passages out.
+"""The knowledge base: an index in memory over the library in Redis, cited passages out.
 
-Redis holds the shared truth, documents and a version number; every engine builds its own index from it
-and builds it again when the version moves. Vectors are kept there too, by content, so that no text is
-embedded twice.
+Every engine builds its own index and builds it again when the library's version moves. Vectors are kept
+in Redis too, by content, so that no text is embedded twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from redis.asyncio import Redis
 
-from engine.documents import SUFFIXES, Document, Passage, passages, read_documents
+from engine.documents import Passage, passages
 from engine.embedder import Embedder
-from engine.errors import UnreadableDocument
 from engine.filter import find, normalise
 from engine.lexical import BM25
+from engine.library import Library
 from engine.log import logger
 from engine.types import Citation
 
-DOCUMENTS_KEY = "frontdesk:knowledge:documents"
-VERSION_KEY = "frontdesk:knowledge:version"
 VECTORS_KEY = "frontdesk:knowledge:vectors"
-SAMPLE_PAGES = Path(__file__).parent / "data" / "pages"
 
 log = logger("engine.knowledge")
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What became of one document or file: `added`, `changed`, `unchanged` or `skipped`, and why."""
-
-    name: str
-    status: str
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,82 +40,6 @@ class Hit:
         """The whole passage as a quotation."""
         passage = self.passage
         return Citation(passage.document, passage.heading, passage.start, passage.end, passage.text)
-
-
-class Library:
-    """The documents in Redis: what `learn` writes and every engine reads."""
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis: Any = redis
-
-    async def learn(self, paths: Iterable[Path]) -> list[Learned]:
-        """Put files, and every readable file below folders, into the knowledge base.
-
-        A file that cannot be read is skipped with the reason and stops nothing else.
-        """
-        results: list[Learned] = []
-        for root in paths:
-            if not root.exists():
-                results.append(Learned(str(root), "skipped", "no such file or folder"))
-            for path in _files(root):
-                name = path.relative_to(root).as_posix() if root.is_dir() else path.name
-                try:
-                    documents = list(await asyncio.to_thread(_read, path))
-                except (UnreadableDocument, OSError) as error:
-                    results.append(Learned(name, "skipped", str(error)))
-                    continue
-                for document in documents:
-                    results.append(await self._put(document, name))
-        if any(result.status in {"added", "changed"} for result in results):
-            await self._redis.incr(VERSION_KEY)
-        return results
-
-    async def _put(self, document: Document, name: str) -> Learned:
-        """Store a document under its name; one of that name from elsewhere keeps its place."""
-        if not document.source.endswith(".jsonl"):
-            document = _renamed(document, name)
-        stored = await self._redis.hget(DOCUMENTS_KEY, document.id)
-        if stored is not None:
-            before = Document.from_json(stored)
-            if before == document:
-                return Learned(document.id, "unchanged")
-            if before.source != document.source and Path(before.source).exists():
-                document = _renamed(document, document.source)
-        status = "added" if stored is None else "changed"
-        await self._redis.hset(DOCUMENTS_KEY, document.id, document.to_json())
-        return Learned(document.id, status)
-
-    async def documents(self) -> list[Document]:
-        """All documents, by id."""
-        stored = await self._redis.hgetall(DOCUMENTS_KEY)
-        return sorted(
-            (Document.from_json(text) for text in stored.values()), key=lambda document: document.id
-        )
-
-    async def version(self) -> int:
-        """Moves with every change; 0 before anything was learned."""
-        return int(await self._redis.get(VERSION_KEY) or 0)
-
-
-def _read(path: Path) -> list[Document]:
-    return list(read_documents(path))
-
-
-def _renamed(document: Document, name: str) -> Document:
-    return Document(name, document.title, document.text, document.source, document.question, document.aliases)
-
-
-def _files(root: Path) -> list[Path]:
-    """The file itself, or what can be read below a folder; hidden files are left alone."""
-    if root.is_file():
-        return [root]
-    return sorted(
-        path
-        for path in root.rglob("*")
-        if path.is_file()
-        and path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
 
 
 class Index:

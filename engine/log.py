@@ -6,6 +6,7 @@ The filter runs over every value as a last defence; nothing should log what cust
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import MutableMapping
@@ -35,6 +36,9 @@ def _clean_event(_logger: object, _method: str, event: MutableMapping[str, Any])
 
 def configure(level: str) -> None:
     """Send our own log and that of every library through one formatter to standard error."""
+    # Read by transformers and huggingface_hub when they are imported, which is later than this.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

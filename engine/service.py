@@ -127,8 +127,8 @@ class EngineService:
                 finished = list(cutter.feed(item))
             for sentence in finished:
                 if (row := support.find(sentence)) is not None:
+                    yield sentence if cited else sentence.lstrip()
                     cited.add(row)
-                    yield sentence
         watch.lap("generation_ms")
         if not cited:
             cited.add(0)

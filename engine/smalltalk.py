@@ -38,7 +38,8 @@ PHRASES = (
     Phrase(
         _whole(
             r"(?:(?:ok(?:ay)?|great|perfect|cool)[\s,!.]*)?(?:(?:many )?thanks|thank you)"
-            r"(?: a lot| (?:so|very) much)?|thx|ty|cheers|danke(?: sch[öo]n)?|merci|gracias|tak|grazie|谢谢|ありがとう"
+            r"(?: a lot| (?:so|very) much)?|thx|ty|cheers|danke(?: sch[öo]n)?|merci|gracias|tak|grazie"
+            r"|谢谢|ありがとう"
         ),
         "You are welcome! Is there anything else?",
     ),

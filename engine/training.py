@@ -290,5 +290,5 @@ def _save(
     # The starter is shipped in half precision, which halves its size; it is computed in float32.
     (model.half() if half else model).save_pretrained(out, safe_serialization=True)
     tokenizer.save_pretrained(out)
-    recipe = {"base": base, **asdict(options), **asdict(report)}
+    recipe = {"base": base, "options": asdict(options), "report": asdict(report)}
     (out / "training.json").write_text(json.dumps(recipe, indent=2) + "\n")

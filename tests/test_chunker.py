@@ -1,5 +1,7 @@
 """Sliding windows lose nothing and never go over; fitting keeps whole turns, newest first."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,7 +51,7 @@ def test_neighbours_share_the_overlap(tokenizer):
     text = "the quick brown fox jumps over the lazy dog " * 30
     slid = list(windows(text, tokenizer, size=32, overlap=16))
     assert len(slid) > 3
-    for earlier, later in zip(slid, slid[1:], strict=False):
+    for earlier, later in pairwise(slid):
         shared = tokenizer.encode(text[later.start : earlier.end]).ids
         assert 12 <= len(shared) <= 16
 

@@ -39,7 +39,9 @@ def load_model(name: str | None, device: torch.device) -> LoadedModel:
     Raises `ModelUnusable`, saying what is missing, before any weight is read.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     source = name or str(STARTER)
     if Path(source).is_dir():
         check_directory(Path(source))

@@ -1,0 +1,95 @@
+"""What a platform must offer.
+
+A platform has two halves. The receiving half turns events into `Message`s and hands them to the intake;
+it may run in a process of its own. The sending half belongs to the worker.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import stamina
+from redis.exceptions import RedisError
+
+from bots.message import Attachment, Message, Reply
+
+Receive = Callable[[Message, Sequence[str]], Awaitable[bool]]
+
+MAX_ATTACHMENT_BYTES = 1024 * 1024
+
+
+class Receiver(Protocol):
+    """The receiving half."""
+
+    async def run(self) -> None:
+        """Connect and receive until cancelled. Raises `WrongToken` for a token that does not work."""
+        ...
+
+
+class Sender(Protocol):
+    """The sending half. Raises `PlatformBusy` and `PlatformRefused`; anything else is a fault."""
+
+    limit: int
+    """Characters in one post."""
+    edit_seconds: float
+    """The shortest time between two edits of a post."""
+    shows_citations: bool
+    """Whether `finish` shows them; otherwise they are written below the text."""
+
+    async def typing(self, message: Message) -> None:
+        """Show that an answer is coming; may do nothing."""
+        ...
+
+    async def post(self, message: Message, text: str, *, nonce: str, is_retry: bool) -> str:
+        """Post in answer to `message`; return the post's id.
+
+        Posting again under the same nonce must not show a second post: where the platform does not see to
+        that, a retry looks for the first one.
+        """
+        ...
+
+    async def edit(self, message: Message, ref: str, text: str) -> None:
+        """Replace the text of the post `ref`."""
+        ...
+
+    async def finish(self, message: Message, text: str, reply: Reply) -> None:
+        """The whole text is out; show what belongs to it."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+async def insist(receive: Receive, message: Message) -> None:
+    """Hand a message to the intake, again and again while Redis is away: Discord delivers it only once."""
+    async for attempt in stamina.retry_context(on=RedisError, attempts=None, timeout=600, wait_max=5):
+        with attempt:
+            await receive(message, ())
+
+
+def nonce_of(message_id: str, part: int) -> str:
+    """A name for one part of one reply, the same on every attempt: 22 characters (Discord takes 25)."""
+    digest = hashlib.sha256(f"{message_id}\0{part}".encode()).digest()
+    return base64.urlsafe_b64encode(digest)[:22].decode()
+
+
+def text_attachment(name: str, content: bytes) -> Attachment:
+    """A file as text, or why it is none."""
+    if len(content) > MAX_ATTACHMENT_BYTES:
+        return too_large(name)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        return Attachment(name, problem=f"I can only read text files; {name} is none.")
+    return Attachment(name, text)
+
+
+def too_large(name: str) -> Attachment:
+    """A file over `MAX_ATTACHMENT_BYTES`, which is not fetched."""
+    return Attachment(name, problem=f"{name} is too large: I read files of up to 1 MB.")

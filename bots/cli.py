@@ -1,0 +1,386 @@
+"""The command line: `frontdesk …`. Reads the settings, has everything built, says what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from redis.exceptions import RedisError
+from rich.console import Console
+
+from bots.build import (
+    Store,
+    answering,
+    build_worker,
+    load_plugins,
+    open_engine,
+    open_senders,
+    open_store,
+)
+from bots.errors import BotError, StartError
+from bots.history import Turn
+from bots.platforms.terminal import Terminal
+from bots.redis_server import redis_for
+from bots.settings import Settings, load_settings, secret
+from bots.up import CANNOT_START, stop_on_signals
+from bots.up import up as run_up
+from engine import log
+from engine.errors import EngineError
+from engine.library import SAMPLE_PAGES, Library
+from engine.types import ChatTurn
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="A self-hosted customer-service bot for Discord and Slack.",
+)
+out = Console(highlight=False)
+
+
+@app.command()
+def up() -> None:
+    """Run everything on this machine: Redis, engine, worker, web chat, and each platform with a token."""
+
+    async def main(settings: Settings) -> None:
+        await run_up(settings, lambda line: out.print(line, markup=False, soft_wrap=True), stop_on_signals())
+
+    _run(main)
+
+
+@app.command()
+def ask(
+    text: Annotated[str, typer.Argument(help="The question.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    history: Annotated[Path | None, typer.Option(help="Earlier turns: JSON [{role, content}, …].")] = None,
+) -> None:
+    """Ask one question and get one answer."""
+
+    async def main(settings: Settings) -> None:
+        earlier = _read_history(history)
+        async with _terminal(settings) as (store, terminal):
+            turns = [Turn(turn.role, turn.content, terminal.author) for turn in earlier]
+            await store.history.append(terminal.conversation, turns)
+            done = await _print_answer(terminal, text, quiet=as_json)
+        if as_json:
+            names = ("answer", "decision", "confidence", "citations", "timings", "model")
+            print(json.dumps({"answer": done["text"], **{n: done[n] for n in names[1:]}}, ensure_ascii=False))
+        if done["decision"] == "error":
+            raise typer.Exit(1)
+
+    _run(main, log_level="warning")
+
+
+@app.command()
+def chat() -> None:
+    """Talk to the bot. Piped input is answered line by line."""
+
+    async def main(settings: Settings) -> None:
+        async with _terminal(settings) as (_, terminal):
+            failed = await (_chat_live(terminal) if sys.stdin.isatty() else _chat_piped(terminal))
+        if failed:
+            raise typer.Exit(1)
+
+    _run(main, log_level="warning")
+
+
+@app.command()
+def learn(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders: markdown, text, HTML, JSONL.")],
+) -> None:
+    """Put documents into the knowledge base."""
+
+    async def main(settings: Settings) -> None:
+        async with redis_for(settings, shared=True) as url, open_store(settings, url) as store:
+            results = await Library(store.redis).learn(paths)
+        for result in results:
+            if result.status != "unchanged":
+                print(f"{result.status:9} {result.name}" + (f": {result.reason}" if result.reason else ""))
+        counts = [
+            f"{sum(r.status == s for r in results)} {s}" for s in ("added", "changed", "unchanged", "skipped")
+        ]
+        print(", ".join(counts))
+        if results and all(result.status == "skipped" for result in results):
+            raise typer.Exit(1)
+
+    _run(main, log_level="warning")
+
+
+@app.command()
+def engine() -> None:
+    """Run the engine: the model behind an OpenAI-compatible HTTP API."""
+
+    async def main(settings: Settings) -> None:
+        import uvicorn
+
+        from engine.build import build_service
+        from engine.server import check_bind, create_app
+
+        check_bind(settings.engine_host, secret(settings.engine_key))
+        async with redis_for(settings, shared=True) as url, open_store(settings, url) as store:
+            if settings.knowledge is None and await Library(store.redis).version() == 0:
+                await Library(store.redis).learn([SAMPLE_PAGES])
+            service = await build_service(settings, store.redis)
+            web = create_app(service, key=secret(settings.engine_key))
+            await _serve(uvicorn, web, settings.engine_host, settings.engine_port, "engine_port")
+
+    _run(main)
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker: answers what is in the inbox. Several may run; one is active."""
+
+    async def main(settings: Settings) -> None:
+        stop = stop_on_signals()
+        registry = load_plugins(settings)
+        async with (
+            redis_for(settings, shared=True) as url,
+            open_store(settings, url) as store,
+            open_senders(settings, store.relay) as senders,
+            open_engine(_with_engine_url(settings), store.redis) as client,
+        ):
+            await build_worker(store, client, registry, senders).run(stop)
+
+    _run(main)
+
+
+@app.command()
+def web() -> None:
+    """Run the web chat."""
+
+    async def main(settings: Settings) -> None:
+        import uvicorn
+
+        from bots.platforms.web import create_app
+
+        async with redis_for(settings, shared=True) as url, open_store(settings, url) as store:
+            page = create_app(store.intake.receive, store.relay, store.history, store.vault)
+            await _serve(uvicorn, page, settings.web_host, settings.web_port, "web_port")
+
+    _run(main)
+
+
+@app.command()
+def discord() -> None:
+    """Receive from Discord."""
+
+    async def main(settings: Settings) -> None:
+        from bots.platforms import discord as platform
+
+        token = secret(settings.discord_token)
+        if token is None:
+            raise StartError("there is no Discord token: set FRONTDESK_DISCORD_TOKEN")
+        platform.redirect(settings.discord_api_url, settings.discord_gateway_url)
+        channels = settings.auto_channels_of("discord")
+        async with redis_for(settings, shared=True) as url, open_store(settings, url) as store:
+            receiver = platform.DiscordReceiver(token, store.intake.receive, channels)
+            await _until_stopped(receiver.run_forever())
+
+    _run(main)
+
+
+@app.command()
+def slack() -> None:
+    """Receive from Slack, through Socket Mode."""
+
+    async def main(settings: Settings) -> None:
+        from bots.platforms.slack import SlackReceiver
+
+        bot_token, app_token = secret(settings.slack_bot_token), secret(settings.slack_app_token)
+        if bot_token is None or app_token is None:
+            raise StartError("there are no Slack tokens: set FRONTDESK_SLACK_BOT_TOKEN and _APP_TOKEN")
+        channels = settings.auto_channels_of("slack")
+        async with redis_for(settings, shared=True) as url, open_store(settings, url) as store:
+            receiver = SlackReceiver(
+                bot_token, app_token, settings.slack_api_url, store.intake.receive, channels
+            )
+            await _until_stopped(receiver.run_forever())
+
+    _run(main)
+
+
+@app.command()
+def train(
+    data: Annotated[
+        Path, typer.Argument(help='Dialogues: JSON lines of {"messages": [{role, content}, …]}.')
+    ],
+    output: Annotated[Path, typer.Option("--out", help="A new directory for the trained model.")],
+    base: Annotated[
+        str | None, typer.Option(help="The model to fine-tune; without it a small one is made from nothing.")
+    ] = None,
+    epochs: Annotated[float, typer.Option(min=0.01)] = 3.0,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 5e-5,
+    batch_size: Annotated[int, typer.Option(min=1)] = 8,
+    held_out: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share kept for evaluation.")] = 0.1,
+    seed: int = 0,
+) -> None:
+    """Fine-tune a model on your own dialogues; it is kept only if it became better."""
+    from engine.training import TrainingOptions
+    from engine.training import train as run_training
+
+    async def main(settings: Settings) -> None:
+        options = TrainingOptions(epochs, learning_rate, batch_size, held_out, seed, settings.persona)
+        report = await asyncio.to_thread(
+            run_training,
+            data,
+            output,
+            base=base,
+            options=options,
+            device=settings.device,
+            on_progress=_print_progress,
+        )
+        out.print(
+            f"held-out loss before {report.loss_before:.3f}, after {report.loss_after:.3f} (nats a token)"
+        )
+        out.print(f"{report.trained_on} dialogues trained on, {report.held_out} held out")
+        if not report.is_better:
+            out.print("The model did not become better, so nothing was written.")
+            raise typer.Exit(1)
+        out.print(f"written to {output}; use it with FRONTDESK_MODEL={output}")
+
+    _run(main, log_level="warning")
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+def _run(command: Callable[[Settings], Coroutine[Any, Any, None]], *, log_level: str | None = None) -> None:
+    """Read the settings and run an async command; what goes wrong on purpose is told in one line."""
+    try:
+        settings = load_settings()
+        log.configure(log_level if log_level and settings.log_level == "info" else settings.log_level)
+        asyncio.run(command(settings))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except Exception as error:
+        cause = _innermost(error)
+        if not isinstance(cause, BotError | EngineError | RedisError):
+            raise
+        print(f"frontdesk: {log.clean(str(cause))}", file=sys.stderr)
+        raise typer.Exit(CANNOT_START) from None
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The first error in nested groups: a task group wraps what its tasks raise."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+@asynccontextmanager
+async def _terminal(settings: Settings) -> AsyncIterator[tuple[Store, Terminal]]:
+    """A terminal on the running frontdesk, or on one in this process."""
+    async with (
+        redis_for(settings, shared=True) as url,
+        open_store(settings, url) as store,
+    ):
+        if settings.knowledge is None and await Library(store.redis).version() == 0:
+            await Library(store.redis).learn([SAMPLE_PAGES])
+        async with answering(settings, store):
+            yield store, Terminal(store.intake.receive, store.relay)
+
+
+async def _print_answer(terminal: Terminal, text: str, *, quiet: bool = False) -> dict[str, Any]:
+    """Print an answer as it grows, and its sources; return the `done` event."""
+    done: dict[str, Any] = {}
+    async with aclosing(terminal.ask(text)) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, dict):
+                done = piece
+            elif not quiet:
+                out.print(piece, end="", markup=False, soft_wrap=True)
+    if not quiet:
+        out.print()
+        for citation in done["citations"]:
+            out.print(f"  [{citation['heading']} — {citation['document']}]", style="dim", markup=False)
+    return done
+
+
+async def _chat_piped(terminal: Terminal) -> bool:
+    """Answer each line of standard input; whether one failed."""
+    failed = False
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        if line.strip():
+            done = await _print_answer(terminal, line.strip())
+            failed |= done["decision"] == "error"
+    return failed
+
+
+async def _chat_live(terminal: Terminal) -> bool:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.patch_stdout import patch_stdout
+
+    session: PromptSession[str] = PromptSession("you> ")
+    out.print("Ask something, or type `help`. Ctrl-D ends.", style="dim")
+    while True:
+        try:
+            with patch_stdout():
+                line = await session.prompt_async()
+        except (EOFError, KeyboardInterrupt):
+            return False
+        if line.strip():
+            await _print_answer(terminal, line.strip())
+
+
+def _read_history(path: Path | None) -> list[ChatTurn]:
+    if path is None:
+        return []
+    try:
+        turns = [ChatTurn(turn["role"], turn["content"]) for turn in json.loads(path.read_text())]
+        if not all(turn.role in {"user", "assistant"} and isinstance(turn.content, str) for turn in turns):
+            raise ValueError("roles must be user or assistant, contents text")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StartError(f'--history {path}: {error}. Expected [{{"role": …, "content": …}}, …]') from error
+    return turns
+
+
+def _with_engine_url(settings: Settings) -> Settings:
+    """A worker never runs the model itself: it waits for the engine to come up."""
+    return settings.model_copy(update={"engine_url": settings.engine_address})
+
+
+async def _serve(server: Any, web: Any, host: str, port: int, setting: str) -> None:
+    """Serve until a signal. Raises `StartError` for a port that cannot be had."""
+    config = server.Config(
+        web, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5
+    )
+    instance = server.Server(config)
+    try:
+        await instance.serve()
+    except SystemExit:  # uvicorn's way to say that it could not bind
+        raise StartError(
+            f"port {port} on {host} cannot be used: stop what uses it, or set FRONTDESK_{setting.upper()}"
+        ) from None
+
+
+async def _until_stopped(running: Coroutine[Any, Any, None]) -> None:
+    """Run until it ends by itself or a signal comes."""
+    stop = stop_on_signals()
+    task, stopped = asyncio.create_task(running), asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not task.done():
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        return
+    await task
+
+
+def _print_progress(step: int, steps: int, loss: float | None) -> None:
+    if loss is not None:
+        out.print(f"step {step} of {steps}  loss {loss:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Showing one reply on its platform while it grows: posts and edits that add up to one answer.
+
+Each part is posted once under its nonce, its platform id stored at once, and only edited from then on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from bots.adapter import Sender, nonce_of
+from bots.message import Message, Reply
+from bots.split import split
+from bots.turns import Turns, TurnState
+from bots.vault import Vault
+from engine.filter import mask_placeholders, restore_placeholders
+
+# An answer shorter than this is not posted yet while more is coming.
+_FIRST_CHARACTERS = 20
+
+
+class Delivery:
+    """One reply's way to one place."""
+
+    def __init__(
+        self, sender: Sender, vault: Vault, turns: Turns, message: Message, state: TurnState
+    ) -> None:
+        self._sender, self._vault, self._turns = sender, vault, turns
+        self._message, self._state = message, state
+        self._shown: dict[int, str] = {}
+        self._last_edit = float("-inf")
+        self._values: dict[str, str] = {}
+
+    async def begin(self) -> None:
+        """Read the author's values, which are shown only where nobody else reads along."""
+        if self._message.is_private:
+            self._values = await self._vault.values(self._message.conversation, self._message.author.id)
+
+    async def show(self, text: str) -> None:
+        """Show what there is so far, if the last edit is long enough ago."""
+        now = asyncio.get_running_loop().time()
+        if len(text) < _FIRST_CHARACTERS or now - self._last_edit < self._sender.edit_seconds:
+            return
+        await self._send(self._visible(_without_half_placeholder(text)))
+        self._last_edit = asyncio.get_running_loop().time()
+
+    async def finish(self, reply: Reply) -> None:
+        """Show the whole reply."""
+        text = self._visible(reply.text)
+        if not self._sender.shows_citations:
+            text += _sources(reply)
+        await self._send(text)
+        await self._sender.finish(self._message, text, reply)
+
+    def _visible(self, text: str) -> str:
+        if self._message.is_private:
+            return restore_placeholders(text, self._values)
+        return mask_placeholders(text)
+
+    async def _send(self, text: str) -> None:
+        for part, content in enumerate(split(text, self._sender.limit)):
+            if self._shown.get(part) == content:
+                continue
+            if (ref := self._state.refs.get(part)) is not None:
+                await self._sender.edit(self._message, ref, content)
+            else:
+                nonce = nonce_of(self._message.id, part)
+                ref = await self._sender.post(
+                    self._message, content, nonce=nonce, is_retry=self._state.is_retry
+                )
+                self._state.refs[part] = ref
+                await self._turns.store_ref(self._message, part, ref)
+                # A retry may have found an earlier attempt's post, which shows an older text.
+                if self._state.is_retry:
+                    await self._sender.edit(self._message, ref, content)
+            self._shown[part] = content
+
+
+def _without_half_placeholder(text: str) -> str:
+    """Hold back what may be the beginning of a placeholder."""
+    cut = text.rfind("<")
+    return text[:cut] if cut >= 0 and ">" not in text[cut:] and len(text) - cut < 40 else text
+
+
+def _sources(reply: Reply) -> str:
+    """The citations as lines below a text."""
+    lines = [f"{citation.heading} ({citation.document})" for citation in reply.citations]
+    if len(lines) < 2:
+        return f"\n\nSource: {lines[0]}" if lines else ""
+    return "\n\nSources:\n" + "\n".join(f"- {line}" for line in lines)

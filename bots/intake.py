@@ -1,0 +1,53 @@
+"""The one way in: sensitive values are taken out, then the message is made durable.
+
+Nothing that a customer writes is stored, logged or sent to a model before it has passed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bots.inbox import Inbox
+from bots.message import Message
+from bots.vault import Vault
+from engine.filter import escape_placeholders, find
+
+
+class Intake:
+    """What adapters hand their messages to."""
+
+    def __init__(self, inbox: Inbox, vault: Vault) -> None:
+        self._inbox, self._vault = inbox, vault
+
+    async def receive(self, message: Message, also: Sequence[str] = ()) -> bool:
+        """Accept a message; False when it was accepted before (see `Inbox.put`).
+
+        When this returns, the message survives anything; when it raises, the platform must not be told
+        that it arrived.
+        """
+        text, *files = await self._redact(message, [message.text, *(a.text for a in message.attachments)])
+        attachments = tuple(
+            replace(attachment, text=cleaned)
+            for attachment, cleaned in zip(message.attachments, files, strict=True)
+        )
+        return await self._inbox.put(replace(message, text=text, attachments=attachments), also)
+
+    async def _redact(self, message: Message, texts: list[str]) -> list[str]:
+        """Placeholders instead of values, all asked for in one step so that numbers follow the text."""
+        texts = [escape_placeholders(text) for text in texts]
+        found = [find(text) for text in texts]
+        values = [
+            (finding, text[finding.start : finding.end])
+            for text, findings in zip(texts, found, strict=True)
+            for finding in findings
+        ]
+        given = iter(await self._vault.placeholders(message.conversation, message.author.id, values))
+        redacted = []
+        for text, findings in zip(texts, found, strict=True):
+            pieces, position = [], 0
+            for finding in findings:
+                pieces += [text[position : finding.start], next(given)]
+                position = finding.end
+            redacted.append("".join([*pieces, text[position:]]))
+        return redacted

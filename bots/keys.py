@@ -1,0 +1,42 @@
+"""Every Redis key that the chat side uses, built in one place."""
+
+from __future__ import annotations
+
+from bots.message import ConversationKey
+
+INBOX = "frontdesk:inbox"
+DEAD_LETTERS = "frontdesk:dead-letters"
+WORKERS = "workers"
+WORKER_LEASE = "frontdesk:lease:worker"
+JOBS = "frontdesk:jobs"
+HISTORIES = "frontdesk:history:"
+
+
+def claim(event_id: str) -> str:
+    """Exists once the event was accepted."""
+    return f"frontdesk:claim:{event_id}"
+
+
+def turn(message_id: str) -> str:
+    """What has been done for a message so far."""
+    return f"frontdesk:turn:{message_id}"
+
+
+def history(conversation: ConversationKey) -> str:
+    """The conversation's turns."""
+    return f"{HISTORIES}{conversation}"
+
+
+def vault(conversation: ConversationKey) -> str:
+    """The values behind the conversation's placeholders."""
+    return f"frontdesk:vault:{conversation}"
+
+
+def conversations(author_index: str) -> str:
+    """The conversations that an author took part in."""
+    return f"frontdesk:author:{author_index}"
+
+
+def relay(conversation: ConversationKey) -> str:
+    """What the web page and the terminal are shown."""
+    return f"frontdesk:relay:{conversation}"

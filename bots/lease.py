@@ -1,0 +1,67 @@
+"""One worker at a time: a lease in Redis with a fencing token.
+
+The lease lives on Redis' clock, never on ours. Whoever holds it renews it while work goes on; every step
+that changes state compares the token in the same script, so that a worker that was paused is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from bots.errors import LeaseLost
+
+LEASE_MS = 4000
+_RENEW_SECONDS = 1.0
+
+# KEYS: lease   ARGV: token, milliseconds
+_RENEW = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 0
+"""
+_RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+
+class Lease:
+    """A named lease; `token` is this holder's fence."""
+
+    def __init__(self, redis: Redis, key: str) -> None:
+        self._redis: Any = redis
+        self._key = key
+        self.token = secrets.token_hex(16)
+        self._renew = redis.register_script(_RENEW)
+        self._release = redis.register_script(_RELEASE)
+
+    async def acquire(self) -> None:
+        """Wait until nobody else has the lease, then take it."""
+        while not await self._redis.set(self._key, self.token, nx=True, px=LEASE_MS):
+            await asyncio.sleep(0.2)
+
+    async def is_held(self) -> bool:
+        """Whether anybody has it."""
+        return bool(await self._redis.exists(self._key))
+
+    async def keep(self) -> None:
+        """Renew for ever. Raises `LeaseLost` when it has passed to another or cannot be renewed in time."""
+        clock = asyncio.get_running_loop()
+        renewed = clock.time()
+        while True:
+            try:
+                if not await self._renew(keys=[self._key], args=[self.token, LEASE_MS]):
+                    raise LeaseLost
+                renewed = clock.time()
+            except RedisError as error:
+                if clock.time() - renewed > LEASE_MS / 1000:
+                    raise LeaseLost from error
+            await asyncio.sleep(_RENEW_SECONDS)
+
+    async def release(self) -> None:
+        """Give it back, if it is still ours."""
+        await self._release(keys=[self._key], args=[self.token])

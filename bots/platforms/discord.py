@@ -1,0 +1,242 @@
+"""Discord: direct messages, mentions, replies and `/ask`, through discord.py.
+
+No privileged intent: Discord gives the content of messages that mention the bot, answer it or reach it
+directly. Only channels with automatic replies need `message_content`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection
+from typing import Any
+
+import aiohttp
+import discord
+import yarl
+from discord import app_commands
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+
+from bots.adapter import MAX_ATTACHMENT_BYTES, Receive, insist, nonce_of, text_attachment, too_large
+from bots.errors import PlatformBusy, PlatformRefused, StartError, WrongToken
+from bots.message import Attachment, Author, ConversationKey, Message, Reply
+from engine.log import logger
+
+log = logger("bots.discord")
+
+# The webhook route takes this name of a deferred answer in place of a number.
+_ORIGINAL: Any = "@original"
+_NO_MENTIONS = discord.AllowedMentions.none()
+_REFUSED = (
+    "Discord does not accept the token: copy it again from the application's page, under Bot, into "
+    "FRONTDESK_DISCORD_TOKEN."
+)
+_MISSING_INTENT = (
+    "Discord refuses the message content intent, which automatic channels need: switch on 'Message Content "
+    "Intent' under Bot on the application's page, or remove discord: channels from FRONTDESK_AUTO_CHANNELS."
+)
+
+
+def redirect(api_url: str | None, gateway_url: str | None) -> None:
+    """Talk to another server that speaks Discord's protocol. discord.py knows no other way than these."""
+    if api_url:
+        Route.BASE = api_url.rstrip("/")
+    if gateway_url:
+        DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
+
+
+class DiscordReceiver(discord.AutoShardedClient):
+    """The receiving half: a gateway connection that turns events into messages."""
+
+    def __init__(self, token: str, receive: Receive, auto_channels: Collection[str] = ()) -> None:
+        intents = discord.Intents.default()
+        intents.message_content = bool(auto_channels)
+        super().__init__(intents=intents, allowed_mentions=_NO_MENTIONS, max_messages=None)
+        self._token, self._receive, self._auto_channels = token, receive, frozenset(auto_channels)
+        self.tree = app_commands.CommandTree(self)
+        self.tree.add_command(
+            app_commands.Command(name="ask", description="Ask a question", callback=self._ask)
+        )
+
+    async def run_forever(self) -> None:
+        """Connect and receive until cancelled. Raises `WrongToken` or `StartError` with what to do."""
+        try:
+            async with self:
+                await self.start(self._token)
+        except discord.LoginFailure as error:
+            raise WrongToken(_REFUSED) from error
+        except discord.PrivilegedIntentsRequired as error:
+            raise StartError(_MISSING_INTENT) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise StartError(f"Discord cannot be reached: {error}") from error
+
+    async def setup_hook(self) -> None:
+        """Register `/ask` where it is missing or different; Discord limits how often."""
+        known = {found.name: found for found in await self.tree.fetch_commands()}
+        if set(known) != {"ask"}:
+            await self.tree.sync()
+
+    async def on_ready(self) -> None:
+        """Say so, once a connection."""
+        log.info("Discord is connected", guilds=len(self.guilds))
+
+    async def on_message(self, message: discord.Message) -> None:
+        """Hand on what is addressed to the bot."""
+        if message.author.bot or message.type not in (discord.MessageType.default, discord.MessageType.reply):
+            return
+        if not self._is_addressed(message):
+            return
+        assert self.user is not None
+        text = re.sub(rf"<@!?{self.user.id}>", " ", message.content)
+        await insist(
+            self._receive,
+            Message(
+                id=f"discord:{message.id}",
+                conversation=_conversation(message.guild, message.channel.id),
+                author=Author(str(message.author.id), message.author.display_name),
+                text=re.sub(r" {2,}", " ", text).strip(),
+                is_private=message.guild is None,
+                attachments=tuple([await _attachment(found) for found in message.attachments]),
+                address={"message": str(message.id)},
+            ),
+        )
+
+    async def _ask(self, interaction: discord.Interaction, question: str) -> None:
+        """Ask a question."""
+        # Discord waits three seconds for a first answer; a deferral may be filled for a quarter of an hour.
+        await interaction.response.defer(thinking=True)
+        await insist(
+            self._receive,
+            Message(
+                id=f"discord:{interaction.id}",
+                conversation=_conversation(interaction.guild, interaction.channel_id or 0),
+                author=Author(str(interaction.user.id), interaction.user.display_name),
+                text=question,
+                is_private=interaction.guild is None,
+                address={"application": str(interaction.application_id), "token": interaction.token},
+            ),
+        )
+
+    def _is_addressed(self, message: discord.Message) -> bool:
+        if message.guild is None or str(message.channel.id) in self._auto_channels:
+            return True
+        answered = message.reference.resolved if message.reference else None
+        is_reply = isinstance(answered, discord.Message) and answered.author == self.user
+        # A reply without a ping comes without its content, unless the intent is on: nothing to answer then.
+        return (self.user in message.mentions) or (is_reply and bool(message.content or message.attachments))
+
+
+class DiscordSender:
+    """The sending half: REST alone, without a gateway connection."""
+
+    limit = 2000
+    edit_seconds = 1.2
+    shows_citations = False
+
+    def __init__(self, token: str) -> None:
+        # Beyond this discord.py raises instead of waiting: other conversations must not stand behind it.
+        self._client = discord.Client(
+            intents=discord.Intents.none(), allowed_mentions=_NO_MENTIONS, max_ratelimit_timeout=60
+        )
+        self._token = token
+
+    async def open(self) -> None:
+        """Log in. Raises `WrongToken`, and `StartError` when Discord cannot be reached."""
+        try:
+            await self._client.login(self._token)
+        except discord.LoginFailure as error:
+            raise WrongToken(_REFUSED) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise StartError(f"Discord cannot be reached: {error}") from error
+
+    async def typing(self, message: Message) -> None:
+        if "token" not in message.address:  # a deferred command shows by itself that it thinks
+            with _faults():
+                await self._channel(message).typing()
+
+    async def post(self, message: Message, text: str, *, nonce: str, is_retry: bool) -> str:
+        """Discord itself sees to once-only: the same nonce within some minutes gives the first post back."""
+        with _faults():
+            if "token" in message.address:
+                return await self._post_interaction(message, text, nonce)
+            sent = await self._channel(message).send(
+                text, nonce=nonce, suppress_embeds=True, **_reference(message)
+            )
+            return str(sent.id)
+
+    async def edit(self, message: Message, ref: str, text: str) -> None:
+        with _faults():
+            if ref == _ORIGINAL:
+                await self._webhook(message).edit_message(_ORIGINAL, content=text)
+            else:
+                await self._channel(message).get_partial_message(int(ref)).edit(content=text)
+
+    async def finish(self, message: Message, text: str, reply: Reply) -> None:
+        """Citations are in the text already."""
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _post_interaction(self, message: Message, text: str, nonce: str) -> str:
+        """The first part fills the deferral, which can be repeated; the others follow in the channel."""
+        if nonce == nonce_of(message.id, 0):
+            # After a quarter of an hour the deferral is gone: then the channel has to do.
+            with contextlib.suppress(discord.NotFound):
+                await self._webhook(message).edit_message(_ORIGINAL, content=text)
+                return str(_ORIGINAL)
+        sent = await self._channel(message).send(text, nonce=nonce, suppress_embeds=True)
+        return str(sent.id)
+
+    def _channel(self, message: Message) -> discord.PartialMessageable:
+        return self._client.get_partial_messageable(int(message.conversation.channel))
+
+    def _webhook(self, message: Message) -> discord.Webhook:
+        address = message.address
+        return discord.Webhook.partial(int(address["application"]), address["token"], client=self._client)
+
+
+class _faults:  # noqa: N801 - used like a function
+    """Discord's errors as ours: later, or never."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        match error:
+            case discord.RateLimited():
+                raise PlatformBusy("Discord is busy", retry_after=error.retry_after) from error
+            case discord.DiscordServerError() | aiohttp.ClientError() | OSError():
+                raise PlatformBusy("Discord cannot be reached") from error
+            case discord.Forbidden() | discord.NotFound():
+                raise PlatformRefused(f"Discord: {error.text}") from error
+
+
+def _conversation(guild: discord.Guild | None, channel_id: int) -> ConversationKey:
+    """A thread is a channel of its own at Discord."""
+    return ConversationKey("discord", str(guild.id) if guild else "direct", str(channel_id))
+
+
+def _reference(message: Message) -> dict[str, Any]:
+    """The message that is answered; if it was deleted meanwhile, the answer is posted all the same."""
+    if "message" not in message.address:
+        return {}
+    reference = discord.MessageReference(
+        message_id=int(message.address["message"]),
+        channel_id=int(message.conversation.channel),
+        fail_if_not_exists=False,
+    )
+    return {"reference": reference}
+
+
+async def _attachment(found: discord.Attachment) -> Attachment:
+    """The file's text, read at once: Discord's links expire."""
+    if found.size > MAX_ATTACHMENT_BYTES:
+        return too_large(found.filename)
+    try:
+        return text_attachment(found.filename, await found.read())
+    except (discord.HTTPException, aiohttp.ClientError) as error:
+        log.warning("an attachment could not be fetched; its author is told", reason=str(error))
+        return Attachment(
+            found.filename, problem=f"I could not fetch {found.filename}. Please send it again."
+        )

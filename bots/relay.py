@@ -1,0 +1,91 @@
+"""Replies for those who wait on our own side: the web page and the terminal.
+
+The worker writes sealed events to a short-lived Redis Stream a conversation; whoever shows them reads
+from there and can come back where it left off.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import asdict
+from typing import Any
+
+from redis.asyncio import Redis
+
+from bots import keys
+from bots.envelope import Envelope
+from bots.message import ConversationKey, Message, Reply
+
+_LIFETIME_SECONDS = 3600
+_MOST_EVENTS = 2000
+
+
+class Relay:
+    """Both ends of the stream. Events: `{"kind": "typing" | "text" | "done" | "post", "turn", "text", …}`."""
+
+    def __init__(self, redis: Redis, blocking: Redis, envelope: Envelope) -> None:
+        self._redis: Any = redis
+        self._blocking: Any = blocking
+        self._envelope = envelope
+
+    async def publish(self, conversation: ConversationKey, event: dict[str, Any]) -> None:
+        """Append an event. Old ones are dropped: this is a view, the history holds what was said."""
+        key = keys.relay(conversation)
+        sealed = self._envelope.seal(json.dumps(event, ensure_ascii=False), key)
+        await self._redis.xadd(key, {"e": sealed}, maxlen=_MOST_EVENTS, approximate=True)
+        await self._redis.expire(key, _LIFETIME_SECONDS)
+
+    async def position(self, conversation: ConversationKey) -> str:
+        """The id of the newest event: follow from here to see only what comes."""
+        newest = await self._redis.xrevrange(keys.relay(conversation), count=1)
+        return newest[0][0].decode() if newest else "0-0"
+
+    async def follow(
+        self, conversation: ConversationKey, after: str, wait_ms: int = 15_000
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]] | None, None]:
+        """Events behind `after` with their ids, for ever; None whenever `wait_ms` passed without any."""
+        key = keys.relay(conversation)
+        while True:
+            streams = await self._blocking.xread({key: after}, block=wait_ms, count=100)
+            entries = [entry for _, found in _pairs(streams) for entry in found]
+            if not entries:
+                yield None
+            for entry_id, fields in entries:
+                after = entry_id.decode()
+                yield after, json.loads(self._envelope.open(fields[b"e"], key))
+
+
+class RelaySender:
+    """The sending half of the web page and the terminal."""
+
+    limit = 10_000_000
+    edit_seconds = 0.05
+    shows_citations = True
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    async def typing(self, message: Message) -> None:
+        await self._relay.publish(message.conversation, {"kind": "typing", "turn": message.id})
+
+    async def post(self, message: Message, text: str, *, nonce: str, is_retry: bool) -> str:
+        await self.edit(message, message.id, text)
+        return message.id
+
+    async def edit(self, message: Message, ref: str, text: str) -> None:
+        """The whole text so far: showing it again changes nothing."""
+        kind = "post" if message.job else "text"
+        await self._relay.publish(message.conversation, {"kind": kind, "turn": message.id, "text": text})
+
+    async def finish(self, message: Message, text: str, reply: Reply) -> None:
+        event = {"kind": "done", "turn": message.id, **asdict(reply), "text": text}
+        if not message.job:
+            await self._relay.publish(message.conversation, event)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _pairs(streams: Any) -> list[tuple[Any, Any]]:
+    return list(streams.items()) if isinstance(streams, dict) else list(streams or ())

@@ -1,0 +1,108 @@
+"""The chat side's settings, on top of the engine's: one frozen object, built once at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import NoDecode
+
+from bots.errors import StartError
+from engine.settings import PREFIX, EngineSettings, UnknownSettings, check_environment
+
+Listed = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(EngineSettings):
+    """Everything that can be set, as `FRONTDESK_<NAME>` or in `frontdesk.toml`."""
+
+    engine_url: str | None = None
+    web_host: str = "127.0.0.1"
+    web_port: int = Field(8718, ge=0, le=65535)
+    discord_token: SecretStr | None = None
+    discord_api_url: str | None = None
+    discord_gateway_url: str | None = None
+    slack_bot_token: SecretStr | None = None
+    slack_app_token: SecretStr | None = None
+    slack_signing_secret: SecretStr | None = None
+    slack_api_url: str = "https://slack.com/api/"
+    plugins: Listed = ()
+    """Folders, files or module names."""
+    master_key: SecretStr | None = None
+    master_key_command: str | None = None
+    auto_channels: Listed = ()
+    """`platform:channel` each: there every message is answered."""
+    retention_days: int = Field(90, ge=1)
+
+    @field_validator("plugins", "auto_channels", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """A comma-separated line from the environment, a list from the settings file."""
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("auto_channels")
+    @classmethod
+    def _with_platform(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
+        for channel in channels:
+            platform, _, name = channel.partition(":")
+            if platform not in {"discord", "slack"} or not name:
+                raise ValueError(f"{channel!r} is not of the form discord:CHANNEL_ID or slack:CHANNEL_ID")
+        return channels
+
+    @model_validator(mode="after")
+    def _complete(self) -> Settings:
+        if (self.slack_bot_token is None) != (self.slack_app_token is None):
+            missing = "slack_app_token (xapp-…)" if self.slack_bot_token else "slack_bot_token (xoxb-…)"
+            raise ValueError(f"Slack needs both of its tokens: {missing} is missing")
+        return self
+
+    @property
+    def engine_address(self) -> str:
+        """Where the chat side finds the engine."""
+        return self.engine_url or f"http://{self.engine_host}:{self.engine_port}"
+
+    def auto_channels_of(self, platform: str) -> frozenset[str]:
+        """The channel ids of one platform in which every message is answered."""
+        split = (channel.partition(":") for channel in self.auto_channels)
+        return frozenset(name for found, _, name in split if found == platform)
+
+    def plugin_sources(self) -> tuple[str, ...]:
+        """What is listed, and the `plugins` folder in the data folder."""
+        folder = self.data_dir / "plugins"
+        return (*self.plugins, *([str(folder)] if folder.is_dir() else []))
+
+
+def load_settings(**changes: Any) -> Settings:
+    """Read environment and settings file. Raises `StartError` naming every bad or unknown key."""
+    try:
+        check_environment(Settings)
+        return Settings(**changes)
+    except UnknownSettings as error:
+        raise StartError(f"{error}. See the README's list of settings.") from error
+    except ValidationError as error:
+        problems = (_problem(dict(found)) for found in error.errors(include_input=False))
+        raise StartError("; ".join(problems)) from error
+    except (OSError, ValueError) as error:
+        raise StartError(f"the settings cannot be read: {error}") from error
+
+
+def _problem(error: dict[str, Any]) -> str:
+    name = ".".join(map(str, error["loc"]))
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"setting {name} ({PREFIX}{name.upper()}): {message}" if name else message
+
+
+def secret(value: SecretStr | None) -> str | None:
+    """The secret's text, or None."""
+    return value.get_secret_value() if value is not None else None
+
+
+def folder(path: Path) -> Path:
+    """`path`, made if need be, readable by nobody else."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path

@@ -1,0 +1,58 @@
+"""What has been done for a message so far, so that whoever takes it over goes on instead of again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+
+from bots import keys
+from bots.envelope import Envelope
+from bots.inbox import CLAIM_SECONDS
+from bots.message import Message, Reply
+
+
+@dataclass(slots=True)
+class TurnState:
+    """`attempts` counts this one; `refs` are the platform's ids of the parts already posted."""
+
+    attempts: int
+    reply: Reply | None = None
+    refs: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def is_retry(self) -> bool:
+        return self.attempts > 1
+
+
+class Turns:
+    """The record of each unfinished turn, in a hash that `Inbox.finish` deletes."""
+
+    def __init__(self, redis: Redis, envelope: Envelope) -> None:
+        self._redis: Any = redis
+        self._envelope = envelope
+
+    async def begin(self, message: Message) -> TurnState:
+        """Count an attempt and read what earlier ones left."""
+        key = keys.turn(message.id)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hincrby(key, "attempts", 1)
+            pipe.expire(key, CLAIM_SECONDS)
+            pipe.hgetall(key)
+            attempts, _, fields = await pipe.execute()
+        sealed = fields.get(b"reply")
+        return TurnState(
+            attempts=attempts,
+            reply=Reply.from_json(self._envelope.open(sealed, key)) if sealed else None,
+            refs={int(name[4:]): ref.decode() for name, ref in fields.items() if name.startswith(b"ref:")},
+        )
+
+    async def store_reply(self, message: Message, reply: Reply) -> None:
+        """Keep the reply before it is sent: generated again it would be another."""
+        key = keys.turn(message.id)
+        await self._redis.hset(key, "reply", self._envelope.seal(reply.to_json(), key))
+
+    async def store_ref(self, message: Message, part: int, ref: str) -> None:
+        """Keep the platform's id of a posted part, so that it is edited and not posted again."""
+        await self._redis.hset(keys.turn(message.id), f"ref:{part}", ref)

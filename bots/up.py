@@ -1,0 +1,231 @@
+"""`frontdesk up`: everything on one machine, one supervisor over a process each.
+
+The children end with the supervisor, also when it is killed: the kernel tells them. One that dies is
+started again; one that says that it cannot start at all (exit status 2) is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bots.build import load_plugins
+from bots.envelope import load_envelope
+from bots.errors import DataDirInUse, StartError
+from bots.redis_server import clients, redis_for, start_child
+from bots.settings import Settings, folder, secret
+from engine.client import EngineClient
+from engine.library import SAMPLE_PAGES, Library
+from engine.log import logger
+
+CANNOT_START = 2
+_READY_SECONDS = 600
+_STOP_SECONDS = 9
+_LONGEST_PAUSE = 30.0
+
+log = logger("bots.up")
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Child:
+    """A process of ours, and how often it had to be started again."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    restarts: int = 0
+
+
+async def up(settings: Settings, say: Say, stop: asyncio.Event) -> None:
+    """Start everything, say what runs, and keep it running until `stop` is set.
+
+    Raises `StartError` when something cannot start; what did start is ended first.
+    """
+    folder(settings.data_dir)
+    with _exclusive(settings.data_dir):
+        load_envelope(settings)  # made here, once, before the children all want it
+        _check_ports(settings)
+        async with redis_for(settings, shared=False) as url:
+            await _learn_first(settings, url, say)
+            children = Children({**os.environ, "FRONTDESK_REDIS_URL": url})
+            try:
+                for name in ["engine", "worker", "web", *_platforms(settings)]:
+                    children.start(name)
+                await _wait_until_ready(settings, children, stop)
+                if not stop.is_set():
+                    await _say_what_runs(settings, say)
+                    await children.watch(stop)
+            finally:
+                await children.stop()
+
+
+class Children:
+    """The processes and their fate."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self._running: list[Child] = []
+
+    def start(self, name: str, restarts: int = 0) -> None:
+        """Start `frontdesk <name>`."""
+        command = [sys.executable, "-m", "bots", name]
+        process = start_child(command, environment=self._environment)
+        self._running.append(Child(name, process, restarts))
+
+    def check(self) -> None:
+        """Raise `StartError` if one has given up."""
+        for child in self._running:
+            if child.process.poll() is not None:
+                raise StartError(f"frontdesk {child.name} could not start; its reason is above")
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Start again what dies, with growing pauses."""
+        while not stop.is_set():
+            for child in [child for child in self._running if child.process.poll() is not None]:
+                self._running.remove(child)
+                if child.process.returncode == CANNOT_START:
+                    log.error("a process cannot run and stays away; its reason is above", process=child.name)
+                    continue
+                pause = min(2.0**child.restarts, _LONGEST_PAUSE)
+                log.error("a process died and is started again", process=child.name, pause_seconds=pause)
+                await _wait(stop, pause)
+                if not stop.is_set():
+                    self.start(child.name, child.restarts + 1)
+            await _wait(stop, 0.3)
+
+    async def stop(self) -> None:
+        """End them all, chat side first, each politely and then not."""
+        for child in self._running:
+            child.process.terminate()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for child in self._running:
+            while child.process.poll() is None and time.monotonic() < deadline:
+                await asyncio.sleep(0.05)
+            if child.process.poll() is None:
+                log.error("a process did not end in time and was killed", process=child.name)
+                child.process.kill()
+                child.process.wait()
+
+
+def _platforms(settings: Settings) -> list[str]:
+    configured = {"discord": settings.discord_token, "slack": settings.slack_bot_token}
+    return [name for name, token in configured.items() if token is not None]
+
+
+@contextmanager
+def _exclusive(data_dir: Path) -> Iterator[None]:
+    with (data_dir / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataDirInUse(
+                f"another `frontdesk up` is running on {data_dir}. Stop it first, or give this one a folder "
+                "of its own with FRONTDESK_DATA_DIR."
+            ) from None
+        yield
+
+
+def _check_ports(settings: Settings) -> None:
+    """Find a taken port before anything is started, and name its setting."""
+    for host, port, name in (
+        (settings.engine_host, settings.engine_port, "engine_port"),
+        (settings.web_host, settings.web_port, "web_port"),
+    ):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise StartError(
+                    f"port {port} on {host} cannot be used ({error.strerror}): stop what uses it, or set "
+                    f"FRONTDESK_{name.upper()}"
+                ) from error
+
+
+async def _learn_first(settings: Settings, url: str, say: Say) -> None:
+    """The team's folder at every start; the sample pages when nothing was ever learned."""
+    redis, blocking = clients(url)
+    try:
+        library = Library(redis)
+        if settings.knowledge is not None:
+            for learned in await library.learn([settings.knowledge]):
+                if learned.status != "unchanged":
+                    say(f"{learned.status:10} {learned.name} {learned.reason}".rstrip())
+        elif await library.version() == 0:
+            await library.learn([SAMPLE_PAGES])
+            say("learned    the sample help pages of an imaginary shop; give it yours with `frontdesk learn`")
+    finally:
+        await redis.aclose()
+        await blocking.aclose()
+
+
+async def _wait_until_ready(settings: Settings, children: Children, stop: asyncio.Event) -> None:
+    client = EngineClient(settings.engine_address, secret(settings.engine_key))
+    deadline = time.monotonic() + _READY_SECONDS
+    try:
+        while not stop.is_set():
+            children.check()
+            if await client.ready():
+                return
+            if time.monotonic() > deadline:
+                raise StartError("the engine was not ready in time; its log is above")
+            await _wait(stop, 0.3)
+    finally:
+        await client.close()
+
+
+async def _say_what_runs(settings: Settings, say: Say) -> None:
+    client = EngineClient(settings.engine_address, secret(settings.engine_key))
+    try:
+        state = await client.ready() or {}
+    finally:
+        await client.close()
+    say(f"model      {describe_model(state.get('model', '?'))}")
+    say(f"knowledge  {state.get('passages', 0)} passages")
+    say(f"engine     http://{settings.engine_host}:{settings.engine_port}/v1")
+    for platform in _platforms(settings):
+        say(f"{platform:10} connected")
+    registry = load_plugins(settings)
+    say(f"commands   {', '.join(sorted(registry.commands))}")
+    for problem in registry.problems:
+        say(f"plugin not loaded: {problem}")
+    say(f"web chat   http://{settings.web_host}:{settings.web_port}")
+    say("ready      Ctrl-C ends it")
+
+
+def describe_model(name: str) -> str:
+    """The model's name, and for the starter what it is."""
+    if name != "frontdesk-starter":
+        return name
+    return (
+        f"{name}: too small to write answers, so customers read quotations from the help pages; name a real "
+        'one with model = "Qwen/Qwen3-0.6B" or a directory'
+    )
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop

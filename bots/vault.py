@@ -1,0 +1,70 @@
+"""The values behind placeholders: sealed, per conversation and author, gone with the retention time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+
+from bots import keys
+from bots.envelope import Envelope
+from bots.message import ConversationKey
+from engine.filter import Finding, normalise
+
+# KEYS: vault   ARGV: seconds to live, then triples of index, entity, sealed value
+_ASSIGN = """
+local placeholders = {}
+for i = 2, #ARGV, 3 do
+  local known = redis.call('HGET', KEYS[1], 'i:' .. ARGV[i])
+  if not known then
+    local number = redis.call('HINCRBY', KEYS[1], 'n:' .. ARGV[i + 1], 1)
+    known = '<' .. ARGV[i + 1] .. '_' .. number .. '>'
+    redis.call('HSET', KEYS[1], 'i:' .. ARGV[i], known, 'v:' .. known, ARGV[i + 2])
+  end
+  placeholders[#placeholders + 1] = known
+end
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return placeholders
+"""
+
+
+class Vault:
+    """Hands out placeholders and gives values back, only to the author who wrote them."""
+
+    def __init__(self, redis: Redis, envelope: Envelope, retention_days: int) -> None:
+        self._redis: Any = redis
+        self._envelope = envelope
+        self._retention = retention_days * 24 * 3600
+        self._assign = redis.register_script(_ASSIGN)
+
+    async def placeholders(
+        self, conversation: ConversationKey, author_id: str, found: Sequence[tuple[Finding, str]]
+    ) -> list[str]:
+        """A placeholder for each value: the same one for the same value of the same author."""
+        if not found:
+            return []
+        args: list[Any] = [self._retention]
+        for finding, value in found:
+            index = self._envelope.index("vault", author_id, finding.entity, normalise(finding.entity, value))
+            content = json.dumps({"author": author_id, "value": value})
+            args += [index, finding.entity, self._envelope.seal(content, keys.vault(conversation))]
+        assigned = await self._assign(keys=[keys.vault(conversation)], args=args)
+        return [placeholder.decode() for placeholder in assigned]
+
+    async def values(self, conversation: ConversationKey, author_id: str) -> dict[str, str]:
+        """The author's own values in this conversation, by placeholder."""
+        stored = await self._redis.hgetall(keys.vault(conversation))
+        values = {}
+        for field, sealed in stored.items():
+            if field.startswith(b"v:"):
+                content = json.loads(self._envelope.open(sealed, keys.vault(conversation)))
+                if content["author"] == author_id:
+                    values[field[2:].decode()] = content["value"]
+        return values
+
+    async def forget(self, conversation: ConversationKey, author_id: str) -> None:
+        """Delete the author's values in this conversation; numbers are not used again."""
+        for placeholder in await self.values(conversation, author_id):
+            await self._redis.hdel(keys.vault(conversation), f"v:{placeholder}")

@@ -1,0 +1,216 @@
+"""The worker: takes messages under its lease, has them answered, delivers, finishes. Order is kept within
+a conversation; conversations do not wait for each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import aclosing
+
+from redis.exceptions import RedisError
+
+from bots.adapter import Sender
+from bots.delivery import Delivery
+from bots.desk import Desk
+from bots.errors import LeaseLost, PlatformBusy, PlatformRefused
+from bots.history import History
+from bots.inbox import Entry, Inbox
+from bots.jobs import Jobs
+from bots.lease import Lease
+from bots.message import Message, Reply
+from bots.turns import Turns, TurnState
+from bots.vault import Vault
+from engine.errors import EngineError
+from engine.log import logger
+
+MOST_ATTEMPTS = 5
+MOST_AT_ONCE = 64
+_TAKE_MS = 1000
+_TYPING_SECONDS = 8
+_DRAIN_SECONDS = 7
+_SORRY = "Sorry, I cannot answer at the moment. Please try again later, or ask for a colleague."
+
+log = logger("bots.worker")
+
+
+class Worker:
+    """Everything between the inbox and the platforms. One is active; others wait for its lease."""
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        lease: Lease,
+        turns: Turns,
+        vault: Vault,
+        history: History,
+        desk: Desk,
+        jobs: Jobs | None,
+        senders: Mapping[str, Sender],
+        retry_seconds: float = 1.0,
+    ) -> None:
+        self._inbox, self._lease, self._turns, self._vault = inbox, lease, turns, vault
+        self._history, self._desk, self._jobs, self._senders = history, desk, jobs, senders
+        self._retry_seconds = retry_seconds
+        self._tails: dict[str, asyncio.Task[None]] = {}
+        self._room = asyncio.Semaphore(MOST_AT_ONCE)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then finish what is in hand; start over when the lease is lost."""
+        while not stop.is_set():
+            waiting = asyncio.ensure_future(self._lease.acquire())
+            await _first(waiting, stop.wait())
+            if not waiting.done():
+                waiting.cancel()
+                return
+            try:
+                await waiting
+                await self._work(stop)
+            except* LeaseLost:
+                log.warning("another worker has taken over; waiting for it to go")
+            except* RedisError as errors:
+                log.error("Redis cannot be reached; trying again", reason=str(errors.exceptions[0]))
+                await _first(asyncio.sleep(2), stop.wait())
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            keeping = group.create_task(self._lease.keep())
+            if self._jobs is not None:
+                self._jobs.start()
+            try:
+                await self._inbox.prepare()
+                for entry in await self._inbox.leftovers():
+                    await self._enqueue(group, entry)
+                while not stop.is_set():
+                    for entry in await self._inbox.take(MOST_AT_ONCE // 2, _TAKE_MS):
+                        await self._enqueue(group, entry)
+                await self._drain()
+            finally:
+                if self._jobs is not None:
+                    self._jobs.stop()
+                self._tails.clear()
+            keeping.cancel()
+        await self._lease.release()
+
+    async def _enqueue(self, group: asyncio.TaskGroup, entry: Entry) -> None:
+        """Start the entry behind its conversation's last one; wait here when too many are in hand."""
+        await self._room.acquire()
+        name = str(entry.message.conversation)
+        task = group.create_task(self._in_turn(entry, self._tails.get(name)))
+        self._tails[name] = task
+
+        def done(finished: asyncio.Task[None]) -> None:
+            self._room.release()
+            if self._tails.get(name) is finished:
+                del self._tails[name]
+
+        task.add_done_callback(done)
+
+    async def _in_turn(self, entry: Entry, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait({before})
+        await self._handle(entry)
+
+    async def _drain(self) -> None:
+        """Let answers in hand finish; what does not is taken up again at the next start."""
+        tasks = set(self._tails.values())
+        if tasks:
+            _, unfinished = await asyncio.wait(tasks, timeout=_DRAIN_SECONDS)
+            for task in unfinished:
+                task.cancel()
+
+    async def _handle(self, entry: Entry) -> None:
+        """Answer one message, trying again for a while; give it up in the end, but never silently."""
+        message = entry.message
+        sender = self._senders.get(message.conversation.platform)
+        if sender is None:
+            # Left pending: the next worker that can send there takes it up.
+            log.warning(
+                "no sender for this platform here; left alone", platform=message.conversation.platform
+            )
+            return
+        while True:
+            state = await self._turns.begin(message)
+            if state.attempts > MOST_ATTEMPTS:
+                await self._give_up(entry, sender, state)
+                return
+            try:
+                reply = await self._answer(message, sender, state)
+                turns = self._history.entries(message, reply) if reply.is_conversation else []
+                await self._inbox.finish(entry, self._lease.token, turns)
+                return
+            except (LeaseLost, RedisError):
+                raise
+            except PlatformRefused as error:
+                log.error("the platform refuses the reply; message given up", reason=str(error))
+                await self._inbox.bury(entry, self._lease.token, str(error))
+                return
+            except PlatformBusy as error:
+                await asyncio.sleep(error.retry_after)
+            except EngineError as error:
+                log.warning("the engine cannot answer now; trying again", reason=str(error))
+                await asyncio.sleep(self._retry_seconds * 2**state.attempts)
+            except Exception:  # a fault of ours must not take the other conversations down
+                log.exception("a message could not be answered; trying again", attempt=state.attempts)
+                await asyncio.sleep(self._retry_seconds * 2**state.attempts)
+
+    async def _answer(self, message: Message, sender: Sender, state: TurnState) -> Reply:
+        delivery = Delivery(sender, self._vault, self._turns, message, state)
+        await delivery.begin()
+        if state.reply is None:
+            state.reply = await self._generate(message, sender, delivery)
+            await self._turns.store_reply(message, state.reply)
+        if state.reply.text:
+            await delivery.finish(state.reply)
+        return state.reply
+
+    async def _generate(self, message: Message, sender: Sender, delivery: Delivery) -> Reply:
+        text, reply = "", None
+        async with _typing(sender, message), aclosing(self._desk.answer(message)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Reply):
+                    reply = piece
+                else:
+                    text += piece
+                    await delivery.show(text)
+        assert reply is not None
+        return reply
+
+    async def _give_up(self, entry: Entry, sender: Sender, state: TurnState) -> None:
+        log.error(
+            "message given up after too many attempts; it is in the dead letters", attempts=state.attempts
+        )
+        delivery = Delivery(sender, self._vault, self._turns, entry.message, state)
+        with contextlib.suppress(PlatformBusy, PlatformRefused):
+            await delivery.finish(state.reply or Reply(_SORRY, decision="error"))
+        await self._inbox.bury(entry, self._lease.token, "too many attempts")
+
+
+@contextlib.asynccontextmanager
+async def _typing(sender: Sender, message: Message) -> AsyncIterator[None]:
+    """Show that an answer is coming, as often as platforms want to hear it."""
+
+    async def keep_typing() -> None:
+        while True:
+            with contextlib.suppress(PlatformBusy, PlatformRefused):
+                await sender.typing(message)
+            await asyncio.sleep(_TYPING_SECONDS)
+
+    task = asyncio.create_task(keep_typing())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
+
+
+async def _first(*awaitables: Awaitable[object]) -> None:
+    """Wait for the first of these; coroutines that were not first are cancelled, futures go on."""
+    tasks = {asyncio.ensure_future(awaitable): awaitable for awaitable in awaitables}
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task, given in tasks.items():
+        if task is not given:
+            task.cancel()
