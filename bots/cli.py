@@ -302,7 +302,12 @@ async def _print_answer(terminal: Terminal, text: str, *, quiet: bool = False) -
     if not quiet:
         out.print()
         for citation in done["citations"]:
-            out.print(f"  [{citation['heading']} — {citation['document']}]", style="dim", markup=False)
+            out.print(
+                f"  [{citation['heading']} — {citation['document']}]",
+                style="dim",
+                markup=False,
+                soft_wrap=True,
+            )
     return done
 
 

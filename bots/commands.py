@@ -41,6 +41,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _SPEC = "__frontdesk__"
 PREFIXES = ("/", "!")
 TIMEOUT_SECONDS = 60.0
+_COMMAND_LIKE = re.compile(r"[/!][a-z][a-z0-9-]*(?=\s|$)", re.IGNORECASE)
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -192,6 +193,11 @@ class Registry:
                 if called is not None and start.lower() == spelling and rest[:1].isspace():
                     return self.commands[name], rest
         return None
+
+    def unknown(self, text: str) -> str | None:
+        """What looks like a command but is none: a prefix and one word, then nothing or an argument."""
+        match = _COMMAND_LIKE.match(text.strip())
+        return match[0] if match and self.find(text) is None else None
 
     def _add(self, module: ModuleType) -> None:
         for value in vars(module).values():

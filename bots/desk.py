@@ -18,6 +18,7 @@ from engine.types import ChatRequest, ChatTurn, Engine, Outcome
 log = logger("bots.desk")
 
 FAILED = "Sorry, the command `{name}` did not work. The message was fine; please tell the team."
+UNKNOWN = "I do not know the command `{name}`. `/help` lists what I can do."
 TOO_SLOW = "Sorry, the command `{name}` took too long and was stopped."
 
 
@@ -38,6 +39,8 @@ class Desk:
             yield Reply(self._help(), decision="command")
         elif found := self._registry.find(message.text):
             yield await self._run_command(*found, message)
+        elif unknown := self._registry.unknown(message.text):
+            yield Reply(UNKNOWN.format(name=unknown), decision="error")
         elif (problem := _problem(message)) and not message.text.strip():
             yield Reply(problem, decision="error")
         else:

@@ -65,7 +65,17 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("httpx", "httpx2", "uvicorn.access", "apscheduler", "discord", "slack_bolt", "filelock"):
+    for noisy in (
+        "httpx",
+        "httpx2",
+        "uvicorn",
+        "uvicorn.error",
+        "uvicorn.access",
+        "apscheduler",
+        "discord",
+        "slack_bolt",
+        "filelock",
+    ):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
 
 

@@ -6,6 +6,7 @@ released once a passage supports it, and an answer of which nothing is left beco
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -17,7 +18,7 @@ from engine.generation import Ended, Generator
 from engine.knowledge import Hit, KnowledgeBase
 from engine.prompt import ask, system_turn
 from engine.smalltalk import NOT_FOUND, reply_to
-from engine.support import SentenceCutter, Support
+from engine.support import SentenceCutter, Support, has_substance
 from engine.tasks import draft, summarise
 from engine.types import ChatRequest, ChatTurn, Outcome, Stopwatch, Window
 
@@ -114,10 +115,15 @@ class EngineService:
     async def _supported(
         self, request: ChatRequest, hits: Sequence[Hit], watch: Stopwatch
     ) -> AsyncGenerator[str | Outcome, None]:
-        """Generate from the passages and release what they support; quote if nothing is."""
+        """Generate from the passages and release what they support; quote if nothing is.
+
+        What comes first must also be about the question: a true sentence may answer another one.
+        """
         fitted = self._fit(request, [f"{hit.passage.heading}\n{hit.passage.text}" for hit in hits])
         read = list(hits[: fitted.passages_used]) or [hits[0]]
-        support, cutter, cited = Support([hit.passage.text for hit in read]), SentenceCutter(), set[int]()
+        support, cutter = Support([hit.passage.text for hit in read]), SentenceCutter()
+        is_relevant = self.knowledge.relevance(_query(request), hits[0].passage.text)
+        opening, cited = "", set[int]()
         ended = Ended("stop", usage=Outcome().usage)
         async for item in self._generate(fitted, request):
             if isinstance(item, Ended):
@@ -126,9 +132,18 @@ class EngineService:
             else:
                 finished = list(cutter.feed(item))
             for sentence in finished:
-                if (row := support.find(sentence)) is not None:
-                    yield sentence if cited else sentence.lstrip()
-                    cited.add(row)
+                if (row := support.find(sentence)) is None:
+                    continue
+                if cited:
+                    yield sentence
+                elif not has_substance(sentence):
+                    opening += sentence
+                    continue
+                elif await asyncio.to_thread(is_relevant, sentence):
+                    yield (opening + sentence).lstrip()
+                else:
+                    continue
+                cited.add(row)
         watch.lap("generation_ms")
         if not cited:
             cited.add(0)

@@ -44,7 +44,7 @@ class EngineSettings(BaseSettings):
     engine_port: int = Field(8717, ge=0, le=65535)
     engine_key: SecretStr | None = None
     knowledge: Path | None = None
-    hand_over_below: float = Field(0.45, ge=0, le=1)
+    hand_over_below: float = Field(0.42, ge=0, le=1)
     """Confidence under which the bot says that it does not know."""
     max_answer_tokens: int = Field(256, ge=1)
     max_batch: int = Field(16, ge=1)

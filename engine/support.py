@@ -17,6 +17,8 @@ from engine.lexical import content_terms
 
 # Share of a sentence's content words that its support must hold.
 _COVERAGE = 0.75
+# A sentence with fewer content words ("Yes.") says nothing alone, and is shown only before one that does.
+_SUBSTANCE = 3
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _LINK = re.compile(r"https?://\S+|\b[\w.+-]+@[\w-]+\.[\w.]+")
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][\w-]+")
@@ -31,15 +33,17 @@ class _Facts:
     """What a stretch of text says, as far as words show it."""
 
     terms: frozenset[str]
-    exact: frozenset[str]
+    numbers: frozenset[str]
+    names: frozenset[str]
     is_negated: bool
 
     @classmethod
     def of(cls, text: str) -> _Facts:
-        exact = [*_NUMBER.findall(text), *_LINK.findall(text), *_NAME.findall(text)]
+        names = (name.rstrip(".,;:").lower() for name in [*_LINK.findall(text), *_NAME.findall(text)])
         return cls(
             frozenset(content_terms(text)),
-            frozenset(item.rstrip(".,;:").lower() for item in exact),
+            frozenset(_NUMBER.findall(text)),
+            frozenset(names),
             _NEGATION.search(text) is not None,
         )
 
@@ -63,11 +67,17 @@ class Support:
             covered = len(claim.terms & facts.terms) / len(claim.terms)
             if (
                 covered >= _COVERAGE
-                and all(item in facts.exact or item in text for item in claim.exact)
+                and claim.numbers <= facts.numbers
+                and all(name in text for name in claim.names)
                 and claim.is_negated == facts.is_negated
             ):
                 return row
         return None
+
+
+def has_substance(sentence: str) -> bool:
+    """Whether a sentence says something by itself."""
+    return len(set(content_terms(sentence))) >= _SUBSTANCE
 
 
 def _stretches(passage: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from engine.chunker import windows
 from engine.documents import sentences
 from engine.generation import Ended, Generator
 from engine.lexical import content_terms
-from engine.support import SentenceCutter, Support
+from engine.support import SentenceCutter, Support, has_substance
 from engine.types import ChatRequest, ChatTurn, Outcome, Sampling, Stopwatch, Usage
 
 _SUMMARISE = "Summarise the following text in one or two sentences.\n\n{text}"
@@ -78,7 +78,7 @@ async def _supported(
             written.append(cutter.close() if item.finish_reason == "stop" else "")
         else:
             written.extend(cutter.feed(item))
-    kept = list(dict.fromkeys(s.strip() for s in written if support.find(s) is not None))
+    kept = list(dict.fromkeys(s.strip() for s in written if support.find(s) is not None and has_substance(s)))
     return " ".join(kept), usage
 
 
