@@ -134,20 +134,46 @@ def embedder():
     return found
 
 
+@pytest.fixture(scope="session")
+def starter():
+    """The starter model, loaded once for all tests."""
+    import torch
+
+    from engine.generation.model import load_model
+
+    return load_model(None, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def sample_vectors():
+    """Vectors of the sample pages by content, filled by the first test that embeds them."""
+    return {}
+
+
 @pytest.fixture
-async def sample_service(settings, store, embedder):
-    """The engine as a newcomer has it: starter model, sample pages, MiniLM."""
-    from engine.build import build_generator
-    from engine.knowledge import KnowledgeBase
+async def sample_knowledge(store, embedder, sample_vectors):
+    """The sample pages, learned and indexed."""
+    from engine.knowledge import VECTORS_KEY, KnowledgeBase
     from engine.library import SAMPLE_PAGES
-    from engine.service import EngineService
 
     knowledge = KnowledgeBase(store.redis, embedder)
     await knowledge.library.learn([SAMPLE_PAGES])
+    if sample_vectors:
+        await store.redis.hset(VECTORS_KEY, mapping=sample_vectors)
     await knowledge.refresh()
+    sample_vectors.update(await store.redis.hgetall(VECTORS_KEY))
+    return knowledge
+
+
+@pytest.fixture
+async def sample_service(settings, sample_knowledge, starter):
+    """The engine as a newcomer has it: starter model, sample pages, MiniLM."""
+    from engine.generation.local import LocalGenerator
+    from engine.service import EngineService
+
     service = EngineService(
-        await build_generator(settings),
-        knowledge,
+        LocalGenerator(starter),
+        sample_knowledge,
         persona=settings.persona,
         hand_over_below=settings.hand_over_below,
         max_answer_tokens=settings.max_answer_tokens,

@@ -137,7 +137,7 @@ class DiscordSender:
     def __init__(self, token: str) -> None:
         # Beyond this discord.py raises instead of waiting: other conversations must not stand behind it.
         self._client = discord.Client(
-            intents=discord.Intents.none(), allowed_mentions=_NO_MENTIONS, max_ratelimit_timeout=60
+            intents=discord.Intents(guilds=True), allowed_mentions=_NO_MENTIONS, max_ratelimit_timeout=60
         )
         self._token = token
 
