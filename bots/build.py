@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from redis.asyncio import Redis
 
@@ -71,7 +72,9 @@ async def open_store(settings: Settings, url: str) -> AsyncIterator[Store]:
 def load_plugins(settings: Settings) -> Registry:
     """The commands that come with frontdesk, and the team's own; a later one replaces an earlier."""
     registry = Registry()
-    registry.load(["plugins", *settings.plugin_sources()])
+    # By its path: the name would also fit a folder called `plugins` in the working directory.
+    shipped = Path(__file__).resolve().parents[1] / "plugins"
+    registry.load([str(shipped), *settings.plugin_sources()])
     return registry
 
 

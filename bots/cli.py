@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -27,13 +26,14 @@ from bots.build import (
 from bots.errors import BotError, StartError
 from bots.history import Turn
 from bots.platforms.terminal import Terminal
-from bots.redis_server import redis_for
+from bots.redis_server import commands_client, redis_for
 from bots.settings import Settings, load_settings, secret
+from bots.tasks import end
 from bots.up import CANNOT_START, stop_on_signals
 from bots.up import up as run_up
 from engine import log
 from engine.errors import EngineError
-from engine.library import SAMPLE_PAGES, Library
+from engine.library import Library
 from engine.types import ChatTurn
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ app = typer.Typer(
     add_completion=False,
     help="A self-hosted customer-service bot for Discord and Slack.",
 )
+_LEARNED = ("added", "changed", "unchanged", "removed", "skipped")
 out = Console(highlight=False)
 
 
@@ -98,14 +99,12 @@ def learn(
     """Put documents into the knowledge base."""
 
     async def main(settings: Settings) -> None:
-        async with redis_for(settings, shared=True) as url, open_store(settings, url) as store:
-            results = await Library(store.redis).learn(paths)
+        async with redis_for(settings, shared=True) as url, commands_client(url) as redis:
+            results = await Library(redis).learn(paths)
         for result in results:
             if result.status != "unchanged":
                 print(f"{result.status:9} {result.name}" + (f": {result.reason}" if result.reason else ""))
-        counts = [
-            f"{sum(r.status == s for r in results)} {s}" for s in ("added", "changed", "unchanged", "skipped")
-        ]
+        counts = [f"{sum(r.status == s for r in results)} {s}" for s in _LEARNED]
         print(", ".join(counts))
         if results and all(result.status == "skipped" for result in results):
             raise typer.Exit(1)
@@ -124,10 +123,10 @@ def engine() -> None:
         from engine.server import check_bind, create_app
 
         check_bind(settings.engine_host, secret(settings.engine_key))
-        async with redis_for(settings, shared=True) as url, open_store(settings, url) as store:
-            if settings.knowledge is None and await Library(store.redis).version() == 0:
-                await Library(store.redis).learn([SAMPLE_PAGES])
-            service = await build_service(settings, store.redis)
+        # No store: the engine has no business with conversations, and needs no master key.
+        async with redis_for(settings, shared=True) as url, commands_client(url) as redis:
+            await Library(redis).seed(settings.knowledge)
+            service = await build_service(settings, redis)
             web = create_app(service, key=secret(settings.engine_key))
             await _serve(uvicorn, web, settings.engine_host, settings.engine_port, "engine_port")
 
@@ -284,8 +283,7 @@ async def _terminal(settings: Settings) -> AsyncIterator[tuple[Store, Terminal]]
         redis_for(settings, shared=True) as url,
         open_store(settings, url) as store,
     ):
-        if settings.knowledge is None and await Library(store.redis).version() == 0:
-            await Library(store.redis).learn([SAMPLE_PAGES])
+        await Library(store.redis).seed(settings.knowledge)
         async with answering(settings, store):
             yield store, Terminal(store.intake.receive, store.relay)
 
@@ -375,9 +373,7 @@ async def _until_stopped(running: Coroutine[Any, Any, None]) -> None:
     await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     if not task.done():
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end(task)
         return
     await task
 

@@ -28,6 +28,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar, get_args, get_origin, overload
 
+from apscheduler.triggers.cron import CronTrigger
+
 from bots.errors import BrokenPlugin, CommandError
 from bots.history import History, Turn
 from bots.message import Message
@@ -42,6 +44,7 @@ _SPEC = "__frontdesk__"
 PREFIXES = ("/", "!")
 TIMEOUT_SECONDS = 60.0
 _COMMAND_LIKE = re.compile(r"[/!][a-z][a-z0-9-]*(?=\s|$)", re.IGNORECASE)
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -61,10 +64,11 @@ class Parameter:
     def parse(self, text: str) -> Any:
         """`text` as this argument's type. Raises `CommandError` saying what it must be."""
         if get_origin(self.kind) is Literal:
-            choices = [str(choice) for choice in get_args(self.kind)]
+            choices = {str(choice).lower(): choice for choice in get_args(self.kind)}
             if text.lower() not in choices:
-                raise CommandError(f"`{self.name}` must be one of {', '.join(choices)}, not `{text}`.")
-            return text.lower()
+                named = ", ".join(map(str, choices.values()))
+                raise CommandError(f"`{self.name}` must be one of {named}, not `{text}`.")
+            return choices[text.lower()]
         if self.kind is bool:
             if text.lower() not in _WORDS:
                 raise CommandError(f"`{self.name}` must be yes or no, not `{text}`.")
@@ -129,7 +133,8 @@ def command(function: Function | None = None, *, name: str | None = None) -> Any
     """
 
     def register(function: Function) -> Function:
-        setattr(function, _SPEC, _command(function, name or function.__name__.replace("_", "-")))
+        called = (name or function.__name__.replace("_", "-")).lower()
+        setattr(function, _SPEC, _command(function, called))
         return function
 
     return register if function is None else register(function)
@@ -138,8 +143,9 @@ def command(function: Function | None = None, *, name: str | None = None) -> Any
 def every(interval: str, *, channel: str) -> Callable[[Function], Function]:
     """Run a function every `interval` ("30s", "10m", "2h", "1d") and post its text to `platform:channel`."""
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    if interval[-1:] not in units or not interval[:-1].isdigit() or int(interval[:-1]) < 1:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}[smhd]", interval):
         raise BrokenPlugin(f"@every({interval!r}): expected a number and s, m, h or d, like '10m'")
+    _check_channel(channel)
     seconds = int(interval[:-1]) * units[interval[-1]]
 
     def register(function: Function) -> Function:
@@ -150,13 +156,39 @@ def every(interval: str, *, channel: str) -> Callable[[Function], Function]:
 
 
 def cron(expression: str, *, channel: str) -> Callable[[Function], Function]:
-    """Run a function by a five-field cron expression (UTC) and post its text to `platform:channel`."""
+    """Run a function by a five-field cron expression (UTC) and post its text to `platform:channel`.
+
+    Weekdays count from Sunday, 0 or 7, as in cron. Where both the day of the month and the weekday are
+    given, both must fit.
+    """
+    try:
+        CronTrigger.from_crontab(expression := _named_weekdays(expression))
+    except ValueError as error:
+        raise BrokenPlugin(f"@cron({expression!r}): {error}") from error
+    _check_channel(channel)
 
     def register(function: Function) -> Function:
         setattr(function, _SPEC, Schedule(function.__name__, function, channel, cron=expression))
         return function
 
     return register
+
+
+def _check_channel(channel: str) -> None:
+    if not re.fullmatch(r"[^:]+:.+", channel):
+        raise BrokenPlugin(f"channel {channel!r}: expected platform:channel, like 'slack:C0123456'")
+
+
+def _named_weekdays(expression: str) -> str:
+    """Weekday numbers as names: cron counts from Sunday, APScheduler 3 from Monday (its issue 286)."""
+    *fields, weekdays = expression.split() or [""]
+
+    def named(days: re.Match[str]) -> str:
+        first, last, step = int(days[1]), int(days[2] or days[1]), int(days[3] or 1)
+        return ",".join(_DAYS[day % 7] for day in range(first, last + 1, step or 1))
+
+    weekdays = re.sub(r"^\*(?=/)", "0-6", weekdays)
+    return " ".join([*fields, re.sub(r"(?<![\w/])([0-7])(?:-([0-7]))?(?:/(\d+))?(?!\w)", named, weekdays)])
 
 
 @dataclass(slots=True)
@@ -173,7 +205,8 @@ class Registry:
             for name, load in _modules(source):
                 try:
                     self._add(load())
-                except Exception as error:  # a plugin's own code runs here: anything may happen
+                # A plugin's own code runs here: anything may happen, sys.exit() too.
+                except (Exception, SystemExit) as error:
                     self.problems.append(_problem(name, error))
                     log.error("plugin not loaded; the others are", plugin=name, problem=self.problems[-1])
 
@@ -272,7 +305,9 @@ def _next_word(text: str) -> tuple[str, str]:
 
 def _command(function: Callable[..., Any], name: str) -> Command:
     hints = typing.get_type_hints(function)
-    _, *given = inspect.signature(function).parameters.values()
+    if not (parameters_given := list(inspect.signature(function).parameters.values())):
+        raise BrokenPlugin(f"{name}: the first parameter must be the Context")
+    given = parameters_given[1:]
     kinds = [hints.get(parameter.name, str) for parameter in given]
     for parameter, kind in zip(given, kinds, strict=True):
         if kind not in (str, int, float, bool) and get_origin(kind) is not Literal:
@@ -298,7 +333,7 @@ def _modules(source: str) -> Iterable[tuple[str, Callable[[], ModuleType]]]:
         return [(source, _from_file(path))]
     try:
         package = importlib.import_module(source)
-    except Exception as error:  # the module's own code runs here
+    except (Exception, SystemExit) as error:  # the module's own code runs here
         return [(source, _raise(error))]
     inner = [f"{source}.{found.name}" for found in pkgutil.iter_modules(getattr(package, "__path__", ()))]
     return [(name, _from_module(name)) for name in [source, *inner]]
@@ -324,14 +359,14 @@ def _from_file(path: Path) -> Callable[[], ModuleType]:
     return load
 
 
-def _raise(error: Exception) -> Callable[[], ModuleType]:
+def _raise(error: BaseException) -> Callable[[], ModuleType]:
     def fail() -> ModuleType:
         raise error
 
     return fail
 
 
-def _problem(name: str, error: Exception) -> str:
+def _problem(name: str, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{name}, line {error.lineno}: {error.msg}"
     return f"{name}: {type(error).__name__}: {error}"

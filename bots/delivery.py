@@ -40,7 +40,10 @@ class Delivery:
         now = asyncio.get_running_loop().time()
         if len(text) < _FIRST_CHARACTERS or now - self._last_edit < self._sender.edit_seconds:
             return
-        await self._send(self._visible(_without_half_placeholder(text)))
+        visible = self._visible(_without_half_placeholder(text))
+        if not visible.strip():  # no platform takes an empty post
+            return
+        await self._send(visible)
         self._last_edit = asyncio.get_running_loop().time()
 
     async def finish(self, reply: Reply) -> None:

@@ -11,7 +11,7 @@ from bots.errors import CommandError
 from bots.history import History, Turn
 from bots.message import Message, Reply
 from bots.vault import Vault
-from engine.errors import BadRequest
+from engine.errors import BadRequest, Unavailable
 from engine.log import logger
 from engine.types import ChatRequest, ChatTurn, Engine, Outcome
 
@@ -76,6 +76,10 @@ class Desk:
         except TimeoutError:
             log.error("a plugin took too long; its caller was told", command=command.name)
             return Reply(TOO_SLOW.format(name=command.name), decision="error")
+        except BadRequest as error:
+            return Reply(str(error), decision="error")
+        except Unavailable:
+            raise
         except Exception:  # a plugin's own code: it may raise anything and must break nothing else
             log.exception("a plugin failed; its caller was told", command=command.name)
             return Reply(FAILED.format(name=command.name), decision="error")

@@ -8,6 +8,8 @@ moved somewhere else.
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
 import hashlib
 import hmac
 import os
@@ -48,7 +50,7 @@ class Envelope:
             raise Undecipherable("sealed with another master key, or by another version of frontdesk")
         try:
             opened = self._cipher.decrypt(nonce, sealed[1 + _KEY_ID + _NONCE :], header + context.encode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: cut short within the nonce
             raise Undecipherable("the stored bytes were changed, or belong somewhere else") from error
         return opened.decode()
 
@@ -84,13 +86,17 @@ def _from_command(command: str) -> str:
 
 
 def _from_file(path: Path) -> str:
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return path.read_text()
-    with os.fdopen(descriptor, "w") as file:
-        key = base64.b64encode(os.urandom(32)).decode()
-        file.write(key + "\n")
+    with contextlib.suppress(FileNotFoundError):
+        if key := path.read_text():
+            return key
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    with os.fdopen(descriptor, "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # processes that start together must end up with one key
+        if not (key := file.read()):
+            key = base64.b64encode(os.urandom(32)).decode() + "\n"
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
     return key
 
 

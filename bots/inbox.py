@@ -168,7 +168,7 @@ class Inbox:
             return None
         try:
             return Entry(entry_id.decode(), Message.from_json(self._envelope.open(fields[b"m"], _CONTEXT)))
-        except Undecipherable as error:
+        except (Undecipherable, KeyError, TypeError) as error:  # another key, or another version's fields
             log.error(
                 "an inbox entry cannot be opened and stays where it is", entry=entry_id, reason=str(error)
             )

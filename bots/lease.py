@@ -36,6 +36,7 @@ class Lease:
         self._redis: Any = redis
         self._key = key
         self.token = secrets.token_hex(16)
+        self._is_kept = asyncio.Event()
         self._renew = redis.register_script(_RENEW)
         self._release = redis.register_script(_RELEASE)
 
@@ -48,11 +49,16 @@ class Lease:
         """Whether anybody has it."""
         return bool(await self._redis.exists(self._key))
 
+    def let_go(self) -> None:
+        """Let `keep` return."""
+        self._is_kept.clear()
+
     async def keep(self) -> None:
-        """Renew for ever. Raises `LeaseLost` when it has passed to another or cannot be renewed in time."""
+        """Renew until `let_go`. Raises `LeaseLost` when it passed to another or was not renewed in time."""
         clock = asyncio.get_running_loop()
         renewed = clock.time()
-        while True:
+        self._is_kept.set()
+        while self._is_kept.is_set():
             try:
                 if not await self._renew(keys=[self._key], args=[self.token, LEASE_MS]):
                     raise LeaseLost

@@ -41,6 +41,16 @@ def clients(url: str) -> tuple[Redis, Redis]:
     return Redis.from_url(url), Redis.from_url(url, socket_timeout=None)
 
 
+@asynccontextmanager
+async def commands_client(url: str) -> AsyncIterator[Redis]:
+    """A client for commands alone, closed afterwards."""
+    client = Redis.from_url(url)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
 async def check(url: str) -> None:
     """Raise `StartError` when nothing answers at `url`, without ever printing a password."""
     client = Redis.from_url(url, socket_connect_timeout=3, retry=None)

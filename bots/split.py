@@ -6,11 +6,16 @@ A code fence that is cut is closed and opened again with its language.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _BREAKS = ("\n\n", "\n", ". ", " ")
 _FENCE = re.compile(r"^(```[^\n`]*)$", re.MULTILINE)
 # Room for closing a fence at the end of a part: a line break and three backticks.
 _CLOSING = 4
+# A longer opening line is no language but text, and would fill the next part again.
+_LONGEST_FENCE = 30
+# A longer run of marks is no character that anybody reads.
+_LONGEST_CHARACTER = 40
 # A break this early would make parts needlessly short.
 _EARLIEST = 0.5
 
@@ -27,8 +32,9 @@ def split(text: str, limit: int) -> list[str]:
         cut = _cut(rest, limit - _CLOSING)
         part, rest = rest[:cut].rstrip(), rest[cut:].lstrip("\n" if rest[cut : cut + 1] == "\n" else " ")
         if fence := _open_fence(part):
-            part, rest = f"{part}\n```", f"{fence}\n{rest}"
-        parts.append(part)
+            part, rest = f"{part}\n```", f"{fence if len(fence) <= _LONGEST_FENCE else '```'}\n{rest}"
+        if part:
+            parts.append(part)
     return [*parts, rest] if rest.strip() or not parts else parts
 
 
@@ -41,12 +47,26 @@ def _cut(text: str, limit: int) -> int:
 
 
 def _whole_character(text: str, cut: int) -> int:
-    """Not within an emoji made of several code points: back over joiners, marks and selectors."""
-    while cut > 1 and (
-        text[cut] in "\u200d\ufe0f\u20e3" or text[cut - 1] == "\u200d" or "\u0300" <= text[cut] <= "\u036f"
-    ):
-        cut -= 1
-    return cut
+    """Not within a character made of several code points: an emoji, a flag, a letter with its marks."""
+    earlier = cut
+    while earlier > 1 and cut - earlier < _LONGEST_CHARACTER and _belongs(text, earlier):
+        earlier -= 1
+    return cut if _belongs(text, earlier) else earlier
+
+
+def _belongs(text: str, at: int) -> bool:
+    """Whether the code point at `at` continues the character before it."""
+    code, flags = text[at], 0
+    while flags < at and "\U0001f1e6" <= text[at - 1 - flags] <= "\U0001f1ff":
+        flags += 1
+    return (
+        unicodedata.category(code).startswith("M")  # marks and variation selectors
+        or code == "\u200d"
+        or text[at - 1] == "\u200d"
+        or "\U0001f3fb" <= code <= "\U0001f3ff"  # skin tones
+        or "\U000e0020" <= code <= "\U000e007f"  # the letters in a region's flag
+        or ("\U0001f1e6" <= code <= "\U0001f1ff" and flags % 2 == 1)  # the second half of a country's
+    )
 
 
 def _open_fence(part: str) -> str | None:

@@ -22,10 +22,10 @@ from pathlib import Path
 from bots.build import load_plugins
 from bots.envelope import load_envelope
 from bots.errors import DataDirInUse, StartError
-from bots.redis_server import clients, redis_for, start_child
+from bots.redis_server import commands_client, redis_for, start_child
 from bots.settings import Settings, folder, secret
 from engine.client import EngineClient
-from engine.library import SAMPLE_PAGES, Library
+from engine.library import Library
 from engine.log import logger
 
 CANNOT_START = 2
@@ -155,19 +155,14 @@ def _check_ports(settings: Settings) -> None:
 
 async def _learn_first(settings: Settings, url: str, say: Say) -> None:
     """The team's folder at every start; the sample pages when nothing was ever learned."""
-    redis, blocking = clients(url)
-    try:
-        library = Library(redis)
-        if settings.knowledge is not None:
-            for learned in await library.learn([settings.knowledge]):
-                if learned.status != "unchanged":
-                    say(f"{learned.status:10} {learned.name} {learned.reason}".rstrip())
-        elif await library.version() == 0:
-            await library.learn([SAMPLE_PAGES])
-            say("learned    the sample help pages of an imaginary shop; give it yours with `frontdesk learn`")
-    finally:
-        await redis.aclose()
-        await blocking.aclose()
+    async with commands_client(url) as redis:
+        learned = await Library(redis).seed(settings.knowledge)
+    if settings.knowledge is not None:
+        for result in learned:
+            if result.status != "unchanged":
+                say(f"{result.status:10} {result.name} {result.reason}".rstrip())
+    elif learned:
+        say("learned    the sample pages of an imaginary shop; `frontdesk learn` puts yours in their place")
 
 
 async def _wait_until_ready(settings: Settings, children: Children, stop: asyncio.Event) -> None:

@@ -10,8 +10,12 @@ from redis.asyncio import Redis
 
 from bots import keys
 from bots.envelope import Envelope
+from bots.errors import Undecipherable
 from bots.message import ConversationKey
 from engine.filter import Finding, normalise
+from engine.log import logger
+
+log = logger("bots.vault")
 
 # KEYS: vault   ARGV: seconds to live, then triples of index, entity, sealed value
 _ASSIGN = """
@@ -58,13 +62,23 @@ class Vault:
         stored = await self._redis.hgetall(keys.vault(conversation))
         values = {}
         for field, sealed in stored.items():
-            if field.startswith(b"v:"):
+            if not field.startswith(b"v:"):
+                continue
+            try:
                 content = json.loads(self._envelope.open(sealed, keys.vault(conversation)))
-                if content["author"] == author_id:
-                    values[field[2:].decode()] = content["value"]
+            except Undecipherable as error:
+                log.error("a value of the vault cannot be opened and stays masked", reason=str(error))
+                continue
+            if content["author"] == author_id:
+                values[field[2:].decode()] = content["value"]
         return values
 
     async def forget(self, conversation: ConversationKey, author_id: str) -> None:
         """Delete the author's values in this conversation; numbers are not used again."""
-        for placeholder in await self.values(conversation, author_id):
-            await self._redis.hdel(keys.vault(conversation), f"v:{placeholder}")
+        key = keys.vault(conversation)
+        mine = {placeholder.encode() for placeholder in await self.values(conversation, author_id)}
+        stored = await self._redis.hgetall(key)
+        # With the index, or the same value given again would get a placeholder without a value.
+        indexes = [field for field, known in stored.items() if field.startswith(b"i:") and known in mine]
+        if mine:
+            await self._redis.hdel(key, *(b"v:" + placeholder for placeholder in mine), *indexes)

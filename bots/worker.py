@@ -20,6 +20,7 @@ from bots.inbox import Entry, Inbox
 from bots.jobs import Jobs
 from bots.lease import Lease
 from bots.message import Message, Reply
+from bots.tasks import end
 from bots.turns import Turns, TurnState
 from bots.vault import Vault
 from engine.errors import EngineError
@@ -27,6 +28,9 @@ from engine.log import logger
 
 MOST_ATTEMPTS = 5
 MOST_AT_ONCE = 64
+# Messages held in memory; those beyond wait in Redis.
+_MOST_IN_HAND = 512
+_TAKE_COUNT = 32
 _TAKE_MS = 1000
 _TYPING_SECONDS = 8
 _DRAIN_SECONDS = 7
@@ -55,6 +59,7 @@ class Worker:
         self._history, self._desk, self._jobs, self._senders = history, desk, jobs, senders
         self._retry_seconds = retry_seconds
         self._tails: dict[str, asyncio.Task[None]] = {}
+        self._in_hand: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -82,27 +87,32 @@ class Worker:
             try:
                 await self._inbox.prepare()
                 for entry in await self._inbox.leftovers():
-                    await self._enqueue(group, entry)
-                while not stop.is_set():
-                    for entry in await self._inbox.take(MOST_AT_ONCE // 2, _TAKE_MS):
-                        await self._enqueue(group, entry)
+                    self._enqueue(group, entry)
+                # A cancellation may get lost in redis-py: whoever has lost the lease must not read on.
+                while not stop.is_set() and not keeping.done():
+                    for entry in await self._inbox.take(_TAKE_COUNT, _TAKE_MS):
+                        self._enqueue(group, entry)
+                    if len(self._in_hand) >= _MOST_IN_HAND:
+                        one_done = asyncio.wait(self._in_hand, return_when=asyncio.FIRST_COMPLETED)
+                        await _first(one_done, stop.wait())
                 await self._drain()
             finally:
                 if self._jobs is not None:
                     self._jobs.stop()
                 self._tails.clear()
-            keeping.cancel()
+                self._in_hand.clear()
+                self._lease.let_go()
         await self._lease.release()
 
-    async def _enqueue(self, group: asyncio.TaskGroup, entry: Entry) -> None:
-        """Start the entry behind its conversation's last one; wait here when too many are in hand."""
-        await self._room.acquire()
+    def _enqueue(self, group: asyncio.TaskGroup, entry: Entry) -> None:
+        """Start the entry behind its conversation's last one."""
         name = str(entry.message.conversation)
         task = group.create_task(self._in_turn(entry, self._tails.get(name)))
         self._tails[name] = task
+        self._in_hand.add(task)
 
         def done(finished: asyncio.Task[None]) -> None:
-            self._room.release()
+            self._in_hand.discard(finished)
             if self._tails.get(name) is finished:
                 del self._tails[name]
 
@@ -111,13 +121,14 @@ class Worker:
     async def _in_turn(self, entry: Entry, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait({before})
-        await self._handle(entry)
+        # Only now: what waits behind a slow answer must not take a place from other conversations.
+        async with self._room:
+            await self._handle(entry)
 
     async def _drain(self) -> None:
         """Let answers in hand finish; what does not is taken up again at the next start."""
-        tasks = set(self._tails.values())
-        if tasks:
-            _, unfinished = await asyncio.wait(tasks, timeout=_DRAIN_SECONDS)
+        if self._in_hand:
+            _, unfinished = await asyncio.wait(set(self._in_hand), timeout=_DRAIN_SECONDS)
             for task in unfinished:
                 task.cancel()
 
@@ -183,8 +194,12 @@ class Worker:
             "message given up after too many attempts; it is in the dead letters", attempts=state.attempts
         )
         delivery = Delivery(sender, self._vault, self._turns, entry.message, state)
-        with contextlib.suppress(PlatformBusy, PlatformRefused):
+        try:
             await delivery.finish(state.reply or Reply(_SORRY, decision="error"))
+        except RedisError:
+            raise
+        except Exception as error:  # what failed five times may well fail here: it must still end
+            log.error("the author could not be told", reason=str(error))
         await self._inbox.bury(entry, self._lease.token, "too many attempts")
 
 
@@ -202,9 +217,7 @@ async def _typing(sender: Sender, message: Message) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await task
+        await end(task)
 
 
 async def _first(*awaitables: Awaitable[object]) -> None:

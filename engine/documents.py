@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.errors import UnreadableDocument
 
@@ -16,7 +17,7 @@ MAX_BYTES = 10 * 1024 * 1024
 # Passages of about this many characters: a few paragraphs, within what the embedder reads (256 tokens).
 _PASSAGE_CHARACTERS = 1000
 
-_HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$", re.MULTILINE)
+_HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*?)(?:[ \t]+#+)?[ \t]*$", re.MULTILINE)
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _PARAGRAPH = re.compile(r"\S.*?(?=\n[ \t]*\n|\Z)", re.DOTALL)
 _SENTENCE = re.compile(r"\S.*?(?:[.!?。！？](?=\s|$)|(?<=[。！？])|\n|\Z)", re.DOTALL)
@@ -71,7 +72,7 @@ def read_documents(path: Path) -> Iterator[Document]:
     if path.stat().st_size > MAX_BYTES:
         raise UnreadableDocument(f"larger than {MAX_BYTES // 1024 // 1024} MB")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableDocument("no text in UTF-8") from error
     if "\0" in text:
@@ -100,21 +101,28 @@ def _read_html(text: str, path: Path, source: str) -> Document:
 
 
 def _read_jsonl(text: str, source: str) -> Iterator[Document]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # JSON strings may hold other line ends
         if not line.strip():
             continue
         try:
             row = json.loads(line)
             if "question" in row:
-                question, answer = str(row["question"]), str(row["answer"])
+                question, answer = _text(row, "question"), _text(row, "answer")
                 aliases = tuple(map(str, row.get("aliases") or ()))
                 yield Document(str(row["id"]), question, answer, source, question, aliases)
             else:
-                yield Document(str(row["id"]), str(row.get("title") or row["id"]), str(row["text"]), source)
+                yield Document(str(row["id"]), str(row.get("title") or row["id"]), _text(row, "text"), source)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UnreadableDocument(
                 f"line {number}: expected an object with id, question and answer, or id, title and text"
             ) from error
+
+
+def _text(row: dict[str, Any], name: str) -> str:
+    value = row[name]
+    if not isinstance(value, str) or not value.strip():
+        raise TypeError(f"{name} is no text")
+    return value
 
 
 def passages(document: Document) -> Iterator[Passage]:

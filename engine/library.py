@@ -18,12 +18,12 @@ from engine.errors import UnreadableDocument
 
 DOCUMENTS_KEY = "frontdesk:knowledge:documents"
 VERSION_KEY = "frontdesk:knowledge:version"
-SAMPLE_PAGES = Path(__file__).parent / "data" / "pages"
+SAMPLE_PAGES = (Path(__file__).parent / "data" / "pages").resolve()
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What became of one document or file: `added`, `changed`, `unchanged` or `skipped`, and why."""
+    """What became of a document or file: added, changed, unchanged, removed or skipped, and why."""
 
     name: str
     status: str
@@ -36,7 +36,7 @@ class Library:
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis
 
-    async def learn(self, paths: Iterable[Path]) -> list[Learned]:
+    async def learn(self, paths: Iterable[Path], *, is_sample: bool = False) -> list[Learned]:
         """Put files, and every readable file below folders, into the knowledge base.
 
         A file that cannot be read is skipped with the reason and stops nothing else.
@@ -55,23 +55,48 @@ class Library:
                 for document in documents:
                     results.append(await self._put(document, name))
         if any(result.status in {"added", "changed"} for result in results):
+            if not is_sample:
+                results += await self._drop_samples({result.name for result in results})
             await self._redis.incr(VERSION_KEY)
         return results
 
+    async def seed(self, knowledge: Path | None) -> list[Learned]:
+        """What every start does: learn the team's folder if there is one, else, when nothing was ever
+        learned, the sample pages, which go again with the first document of the team's own.
+        """
+        if knowledge is not None:
+            return await self.learn([knowledge])
+        return await self.learn([SAMPLE_PAGES], is_sample=True) if await self.version() == 0 else []
+
+    async def _drop_samples(self, wanted: set[str]) -> list[Learned]:
+        """Take the imaginary shop's pages out, but for what was asked for: a real shop must not answer so."""
+        found = [
+            document
+            for document in await self.documents()
+            if Path(document.source).parent == SAMPLE_PAGES and document.id not in wanted
+        ]
+        if found:
+            await self._redis.hdel(DOCUMENTS_KEY, *(document.id for document in found))
+        return [Learned(document.id, "removed", "sample page") for document in found]
+
     async def _put(self, document: Document, name: str) -> Learned:
         """Store a document under its name; one of that name from elsewhere keeps its place."""
-        if not document.source.endswith(".jsonl"):
+        is_row = document.source.lower().endswith(".jsonl")
+        if not is_row:
             document = _renamed(document, name)
-        stored = await self._redis.hget(DOCUMENTS_KEY, document.id)
-        if stored is not None:
-            before = Document.from_json(stored)
-            if before == document:
-                return Learned(document.id, "unchanged")
-            if before.source != document.source and Path(before.source).exists():
-                document = _renamed(document, document.source)
-        status = "added" if stored is None else "changed"
+        stored = await self._stored(document.id)
+        if stored and stored.source != document.source and Path(stored.source).exists():
+            own = f"{document.source}#{document.id}" if is_row else document.source
+            document = _renamed(document, own)
+            stored = await self._stored(own)
+        if stored == document:
+            return Learned(document.id, "unchanged")
         await self._redis.hset(DOCUMENTS_KEY, document.id, document.to_json())
-        return Learned(document.id, status)
+        return Learned(document.id, "changed" if stored else "added")
+
+    async def _stored(self, name: str) -> Document | None:
+        text = await self._redis.hget(DOCUMENTS_KEY, name)
+        return None if text is None else Document.from_json(text)
 
     async def documents(self) -> list[Document]:
         """All documents, by id."""

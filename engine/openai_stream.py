@@ -79,8 +79,7 @@ async def stream_chat(
 async def _read(response: aiohttp.ClientResponse) -> AsyncGenerator[str | Completion, None]:
     completion, is_finished = Completion(), False
     async for chunk in _events(response):
-        if "error" in chunk:
-            error = chunk["error"]
+        if error := chunk.get("error"):
             raise RemoteFailed(str(error.get("message", error) if isinstance(error, dict) else error))
         completion.model = chunk.get("model") or completion.model
         if usage := chunk.get("usage"):

@@ -12,9 +12,9 @@ import ipaddress
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -41,6 +41,8 @@ _ANSWER_SECONDS = 300
 # /ready generates a token itself when none was generated for this long.
 _IDLE_SECONDS = 30
 _MOST_TOKENS = 32_768
+
+_T = TypeVar("_T")
 
 
 class TextPart(BaseModel):
@@ -232,9 +234,12 @@ def create_app(service: EngineService, *, key: str | None) -> FastAPI:
         answer = _observed(service.chat(body.to_request()), metrics, readiness)
         shape = _Shape(service.generator.name)
         if not body.stream:
-            return await _whole(answer, shape, request)
+            whole = await _while_connected(_collect(answer), request)
+            return _GONE if whole is None else JSONResponse(shape.whole(*whole))
         # The first item is awaited here, so that a request that cannot be answered gets its HTTP status.
-        first = await anext(answer)
+        first = await _while_connected(_first(answer), request)
+        if first is None:
+            return _GONE
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         return StreamingResponse(
             _events(first, answer, shape, include_usage), media_type="text/event-stream", headers=_UNBUFFERED
@@ -243,6 +248,7 @@ def create_app(service: EngineService, *, key: str | None) -> FastAPI:
     return app
 
 
+_GONE = Response(status_code=499)  # nobody reads it
 _UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -305,18 +311,21 @@ def _usage(outcome: Outcome) -> dict[str, int]:
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
-async def _whole(answer: AsyncGenerator[str | Outcome, None], shape: _Shape, request: Request) -> Response:
-    """Collect the answer; a client that goes away cancels it."""
-    collecting = asyncio.create_task(_collect(answer))
+async def _while_connected(work: Coroutine[Any, Any, _T], request: Request) -> _T | None:
+    """What `work` returns, or None when the client went away, which cancels it."""
+    task = asyncio.create_task(work)
     try:
-        while not collecting.done():
-            await asyncio.wait({collecting}, timeout=0.5)
+        while not task.done():
+            await asyncio.wait({task}, timeout=0.5)
             if await request.is_disconnected():
-                return Response(status_code=499)
-        text, outcome = collecting.result()
-        return JSONResponse(shape.whole(text, outcome))
+                return None
+        return task.result()
     finally:
-        collecting.cancel()
+        task.cancel()
+
+
+async def _first(answer: AsyncGenerator[str | Outcome, None]) -> str | Outcome:
+    return await anext(answer)
 
 
 async def _collect(answer: AsyncGenerator[str | Outcome, None]) -> tuple[str, Outcome]:

@@ -20,17 +20,19 @@ class Phrase:
 
 
 def _whole(words: str) -> re.Pattern[str]:
-    """The whole message is one of these, give or take punctuation, repetition and an address."""
-    return re.compile(
-        rf"(?:(?:{words})(?:\s+(?:there|all|everyone|again|bot|team))?[\s!.,:)?]*)+", re.IGNORECASE
-    )
+    """The whole message is one of these, give or take punctuation, emoji, repetition and an address.
+
+    No phrase may be another one twice: a long repetition could then be read in too many ways to try.
+    """
+    return re.compile(rf"\W*(?:(?:{words})(?:\s+(?:there|all|everyone|again|bot|team))?\W*)+", re.IGNORECASE)
 
 
 PHRASES = (
     Phrase(
         _whole(
             r"hi+|hello|hey+|hiya|howdy|good (?:morning|afternoon|evening|day)|greetings|hallo|moin|"
-            r"guten (?:tag|morgen|abend)|bonjour|salut|hola|buenos d[ií]as|buenas|ciao|ol[áa]|hej|"
+            r"guten (?:tag|morgen|abend)|bonjour|salut|hola|buen[oa]s(?: d[ií]as| tardes| noches)?|"
+            r"ciao|ol[áa]|hej|"
             r"你好|您好|こんにちは"
         ),
         "Hello! This is {persona}. What can I help you with?",
@@ -45,16 +47,19 @@ PHRASES = (
     ),
     Phrase(
         _whole(
-            r"(?:good)?bye(?:[ -]?bye)?|see you(?: later)?|have a (?:nice|good|great) (?:day|one)|cya|"
-            r"tsch[üu]ss|auf wiedersehen|au revoir|adi[óo]s|ciao ciao|再见"
+            r"(?:good)?bye|see you(?: later)?|have a (?:nice|good|great) (?:day|one)|cya|"
+            r"tsch[üu]ss|auf wiedersehen|au revoir|adi[óo]s|再见"
         ),
         "Goodbye, and take care!",
     ),
     Phrase(
         re.compile(
-            r".*\b(?:talk|speak|chat|connect|transfer|pass|put|hand|get)\b.{0,30}"
-            r"\b(?:human|real person|person|agent|representative|colleague|operator|member of staff)\b.*"
-            r"|(?:human|agent|operator)[\s!.]*",
+            r".*\b(?:(?:talk|speak|chat)(?:ing)? (?:to|with)|"
+            r"(?:connect|transfer|pass|put|hand|get) (?:me|us))\b.{0,30}"
+            r"\b(?:human|person|people|someone|somebody|agent|representative|colleague|operator|"
+            r"member of staff)\b.*"
+            r"|.*\b(?:need|want|like) an? (?:real |live )?(?:human|person|agent|operator)(?: please)?\W*"
+            r"|(?:human|agent|operator)\W*",
             re.IGNORECASE | re.DOTALL,
         ),
         "Of course. I will pass you on to a colleague.",

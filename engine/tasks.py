@@ -37,7 +37,8 @@ async def summarise(
         usage = Usage(
             usage.prompt_tokens + used.prompt_tokens, usage.completion_tokens + used.completion_tokens
         )
-        points.append(point or central_sentences(segment, 1)[0])
+        points.append(point or central_sentences(segment, 1)[0].lstrip("-*• "))
+    points = list(dict.fromkeys(points))
     if len(points) > _MOST_POINTS:
         points = central_sentences("\n".join(points), _MOST_POINTS)
     yield "\n".join(f"- {point}" for point in points) if len(points) > 1 else points[0]
@@ -53,7 +54,7 @@ async def draft(
     written, usage = await _supported(generator, _DRAFT.format(text=notes), notes, request)
     if not written:
         lines = [notes[start:end].lstrip("-*• ").rstrip(".") for start, end in sentences(notes)]
-        headline, *body = [line for line in lines if line]
+        headline, *body = [line for line in lines if line] or [notes.strip()]
         written = f"**{headline}**\n\n" + " ".join(
             f"{line[0].upper()}{line[1:]}." for line in body or [headline]
         )
@@ -85,6 +86,7 @@ async def _supported(
 def central_sentences(text: str, count: int) -> list[str]:
     """The sentences that share most with the whole text, in its order (Luhn 1958: frequent words matter)."""
     cuts = [text[start:end] for start, end in sentences(text)] or [text.strip()]
+    cuts = [cut for cut in cuts if not cut.startswith("#")] or cuts  # a heading says nothing by itself
     frequency = Counter(content_terms(text))
 
     def weight(sentence: str) -> float:

@@ -79,7 +79,7 @@ def read_dialogues(path: Path, persona: str) -> list[Dialogue]:
     if not path.is_file():
         raise BadTrainingData(f"{path}: no such file")
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if line.strip():
             try:
                 found.append(_dialogue(json.loads(line), persona))

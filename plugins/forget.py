@@ -9,4 +9,4 @@ async def forget_me(ctx: Context) -> str:
     count = await ctx.forget_author()
     if not count:
         return "I have nothing of yours stored."
-    return f"Done: I deleted {count} of your messages and my replies to them."
+    return f"Done: I deleted what you said and my replies to it, {count} turns in all."

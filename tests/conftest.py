@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis as sync_redis
+from running import FrontdeskUp
 
 from bots.build import open_store
 from bots.errors import StartError
@@ -180,3 +181,11 @@ async def sample_service(settings, sample_knowledge, starter):
     )
     yield service
     await service.generator.close()
+
+
+@pytest.fixture(scope="session")
+def frontdesk_up(tmp_path_factory):
+    """`frontdesk up` as a newcomer runs it, without any token, on free ports."""
+    with FrontdeskUp(tmp_path_factory.mktemp("up")) as running:
+        running.wait_until_ready()
+        yield running

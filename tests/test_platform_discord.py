@@ -149,7 +149,9 @@ async def test_a_post_whose_answer_was_lost_is_not_posted_twice(server, store, s
         await server.say(server.channel_id, RETURNS, mention_bot=True)
         await answer_in(server, server.channel_id)
         await asyncio.sleep(1.5)
-    assert len([m for m in server.messages[server.channel_id] if int(m["author"]["id"]) == server.bot_id]) == 1
+    assert (
+        len([m for m in server.messages[server.channel_id] if int(m["author"]["id"]) == server.bot_id]) == 1
+    )
 
 
 async def test_a_wrong_token_and_a_missing_intent_say_what_to_do(server, store):

@@ -62,13 +62,17 @@ async def test_a_mention_is_answered_once_in_its_thread(server, store, sample_se
     assert not server.lost
 
 
-async def test_a_direct_message_is_answered_beside_it_and_a_reply_in_the_thread(server, store, sample_service):
+async def test_a_direct_message_is_answered_beside_it_and_a_reply_in_the_thread(
+    server, store, sample_service
+):
     async with frontdesk(server, store, sample_service):
         await server.say(server.dm_channel_id, RETURNS)
         direct = await answer_in(server, server.dm_channel_id)
         question = await server.say(server.channel_id, RETURNS, mention=True)
         await answer_in(server, server.channel_id)
-        await server.say(server.channel_id, "How do I reset my password?", thread_ts=question["ts"], mention=True)
+        await server.say(
+            server.channel_id, "How do I reset my password?", thread_ts=question["ts"], mention=True
+        )
         second = await answer_in(server, server.channel_id, count=2)
     assert "thread_ts" not in direct
     assert second["thread_ts"] == question["ts"]

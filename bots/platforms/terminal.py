@@ -13,12 +13,20 @@ from bots.message import Author, ConversationKey, Message
 from bots.relay import Relay
 
 
+def _user_name() -> str:
+    """Who sits here; a container may run under a number that has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "user"
+
+
 class Terminal:
     """Sends what is typed and follows the relay until the answer is done."""
 
     def __init__(self, receive: Receive, relay: Relay, *, session: str | None = None) -> None:
         self._receive, self._relay = receive, relay
-        self.author = Author(getpass.getuser())
+        self.author = Author(_user_name())
         self.conversation = ConversationKey("terminal", "local", session or uuid.uuid4().hex)
 
     async def ask(self, text: str) -> AsyncGenerator[str | dict[str, Any], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from engine.errors import ContextTooLong
+from engine.errors import ContextTooLong, Unavailable
 from engine.generation import Ended
 from engine.generation.detokeniser import Detokeniser
 from engine.generation.loop import GenerationLoop
@@ -49,8 +49,11 @@ class LocalGenerator:
         self.loop.submit(generation)
         try:
             while True:
-                async with asyncio.timeout_at(None if deadline is None else deadline + 1):
-                    item = await generation.outputs.get()
+                try:
+                    async with asyncio.timeout_at(None if deadline is None else deadline + 1):
+                        item = await generation.outputs.get()
+                except TimeoutError as error:
+                    raise Unavailable("The answer took too long.") from error
                 if isinstance(item, Exception):
                     raise item
                 yield item

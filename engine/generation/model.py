@@ -38,6 +38,7 @@ def load_model(name: str | None, device: torch.device) -> LoadedModel:
 
     Raises `ModelUnusable`, saying what is missing, before any weight is read.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
@@ -54,7 +55,7 @@ def load_model(name: str | None, device: torch.device) -> LoadedModel:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
         model = model.to(device).eval()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelUnusable(
             f"model: {source} cannot be loaded ({reason}). Name a directory with config.json, tokenizer "

@@ -1,0 +1,351 @@
+"""The worker: order, concurrency, failures, and exactly one answer whatever dies in between."""
+
+import asyncio
+import itertools
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import scripted
+from scripted import (
+    HANG,
+    HoldAt,
+    ScriptedEngine,
+    ScriptedSender,
+    conversation,
+    killed,
+    message,
+    until,
+    until_answered,
+    working,
+)
+
+import bots.lease
+import bots.worker
+from bots import keys
+from bots.errors import PlatformBusy, PlatformRefused
+from bots.lease import Lease
+from engine.errors import Unavailable
+
+STEPS = ["asked", "streaming", "generated", "post", "posted", "edit", "edited", "finish", "finished"]
+# Long enough to be shown while it grows, so that every step is passed.
+ANSWER = "You have thirty days to return it, and the postage is ours to pay."
+# Steps after which the text is stored, so that the next worker sends the same.
+STORED = {"finish", "finished"}
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch):
+    monkeypatch.setattr(bots.lease, "LEASE_MS", 400)
+    monkeypatch.setattr(bots.lease, "_RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(bots.worker, "_TAKE_MS", 50)
+
+
+async def dead_letters(store):
+    return [fields[b"reason"].decode() for _, fields in await store.redis.xrange(keys.DEAD_LETTERS)]
+
+
+async def roles(store, channel="general"):
+    return [turn.role for turn in await store.history.recent(conversation(channel))]
+
+
+async def test_a_message_is_answered_and_becomes_one_turn_and_its_reply(store):
+    sender = ScriptedSender()
+    async with working(store, ScriptedEngine(ANSWER), sender):
+        await store.intake.receive(message("How do I return it?"))
+        await until_answered(store)
+    assert sender.texts() == [ANSWER]
+    turns = await store.history.recent(conversation())
+    assert [(turn.role, turn.content) for turn in turns] == [
+        ("user", "How do I return it?"),
+        ("assistant", ANSWER),
+    ]
+    assert not await store.redis.keys("frontdesk:turn:*")
+
+
+async def test_messages_of_a_conversation_are_answered_in_order_and_see_the_earlier_turns(store):
+    sender, engine = ScriptedSender(), ScriptedEngine(lambda request: f"re: {request.turns[-1].content}")
+    async with working(store, engine, sender):
+        for number in range(5):
+            await store.intake.receive(message(f"question {number}"))
+        await until_answered(store)
+    assert sender.texts() == [f"re: question {number}" for number in range(5)]
+    assert [len(request.turns) for request in engine.requests] == [1, 3, 5, 7, 9]
+
+
+async def test_a_hung_conversation_holds_up_only_itself(store):
+    sender = ScriptedSender()
+    engine = ScriptedEngine(lambda request: HANG if "hang" in request.turns[-1].content else ANSWER)
+    async with killed(store, engine, sender):
+        await store.intake.receive(message("hang", channel="stuck"))
+        await store.intake.receive(message("behind it", channel="stuck"))
+        for number in range(10):
+            await store.intake.receive(message(channel=f"free-{number}"))
+        await until_answered(store, left=2)
+    assert len(sender.texts()) == 10
+    assert sender.texts("stuck") == []
+
+
+async def test_conversations_are_answered_at_the_same_time(store):
+    together = asyncio.Barrier(8)
+    sender = ScriptedSender()
+
+    async def at(step):
+        if step == "asked":
+            await together.wait()
+
+    async with working(store, ScriptedEngine(at=at), sender):
+        for number in range(8):
+            await store.intake.receive(message(channel=str(number)))
+        await until_answered(store)
+    assert len(sender.texts()) == 8
+
+
+async def test_an_engine_that_comes_back_answers_without_an_apology(store):
+    engine = ScriptedEngine([Unavailable("starting"), Unavailable("starting"), ANSWER])
+    sender = ScriptedSender()
+    async with working(store, engine, sender):
+        await store.intake.receive(message())
+        await until_answered(store)
+    assert sender.shown[-1] == ANSWER
+    assert sender.texts() == [ANSWER]
+    assert await dead_letters(store) == []
+
+
+async def test_when_the_engine_stays_away_the_author_is_told_and_the_message_kept(store):
+    engine, sender = ScriptedEngine(Unavailable("gone")), ScriptedSender()
+    async with working(store, engine, sender):
+        await store.intake.receive(message())
+        await until_answered(store)
+    assert len(sender.texts()) == 1
+    assert "Sorry" in sender.texts()[0]
+    assert len(engine.requests) == bots.worker.MOST_ATTEMPTS
+    assert await dead_letters(store) == ["too many attempts"]
+    assert await roles(store) == []
+
+
+async def test_a_busy_platform_is_left_alone_for_as_long_as_it_says(store):
+    sender = ScriptedSender(faults={"post": [PlatformBusy("slow down", retry_after=0.4)]})
+    engine = ScriptedEngine("Yes.")
+    async with working(store, engine, sender):
+        await store.intake.receive(message())
+        started = time.monotonic()
+        await until_answered(store)
+    assert time.monotonic() - started >= 0.4
+    assert sender.texts() == ["Yes."]
+    assert len(engine.requests) == 1  # the stored text was sent, not a new one
+
+
+async def test_a_reply_that_the_platform_refuses_goes_to_the_dead_letters_at_once(store):
+    sender = ScriptedSender(faults={"post": [PlatformRefused("no such channel")]})
+    engine = ScriptedEngine()
+    async with working(store, engine, sender):
+        await store.intake.receive(message(channel="gone"))
+        await until_answered(store)
+        await store.intake.receive(message(channel="there"))
+        await until_answered(store)
+    assert await dead_letters(store) == ["no such channel"]
+    assert len(sender.texts("there")) == 1
+
+
+@pytest.mark.parametrize("step", ["post", "edit", "finish"])
+async def test_a_message_whose_reply_always_fails_does_not_stop_the_others(store, step):
+    sender = ScriptedSender(faults={step: itertools.repeat(RuntimeError("a fault of the adapter"), 6)})
+    async with working(store, ScriptedEngine(), sender):
+        await store.intake.receive(message("poison", channel="a"))
+        await until_answered(store)
+        assert await dead_letters(store) == ["too many attempts"]
+        await store.intake.receive(message(channel="b"))
+        await until_answered(store)
+    assert len(sender.texts("b")) == 1
+    assert len(sender.texts("a")) <= 1
+
+
+async def test_a_fault_after_the_post_took_effect_shows_no_second_post(store):
+    sender = ScriptedSender(faults={"posted": [ConnectionResetError()]})
+    async with working(store, ScriptedEngine(ANSWER), sender):
+        await store.intake.receive(message())
+        await until_answered(store)
+    assert sender.texts() == [ANSWER]
+    assert await roles(store) == ["user", "assistant"]
+
+
+async def test_a_message_for_a_platform_without_a_sender_waits_for_a_worker_that_has_one(store):
+    engine, sender = ScriptedEngine(), ScriptedSender()
+    worker = scripted.build(store, engine, sender)
+    worker._senders = {}
+    stop = asyncio.Event()
+    task = asyncio.create_task(worker.run(stop))
+    await store.intake.receive(message())
+    await until(lambda: store.lease.is_held())
+    await asyncio.sleep(0.1)
+    stop.set()
+    await task
+    assert engine.requests == []
+    async with working(store, engine, sender):
+        await until_answered(store)
+    assert len(sender.texts()) == 1
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_worker_that_stops_dead_at_any_step_is_replaced_and_the_answer_shown_once(store, step):
+    # Given a worker that gets as far as this step and no further
+    hook = HoldAt(step)
+    sender = ScriptedSender(at=hook)
+    async with killed(store, ScriptedEngine(ANSWER, at=hook), sender):
+        await store.intake.receive(message())
+        await asyncio.wait_for(hook.reached.wait(), 5)
+    # When another takes over, whose engine would say something else
+    sender._at = scripted.nothing
+    second = "Something else, and of another length too."
+    async with working(store, ScriptedEngine(second), sender):
+        await until_answered(store)
+    # Then there is one post, with the stored text where there was one
+    assert sender.texts() == [ANSWER if step in STORED else second]
+    turns = await store.history.recent(conversation())
+    assert [turn.role for turn in turns] == ["user", "assistant"]
+    assert turns[1].content == sender.texts()[0]
+
+
+def start_dying_worker(redis_url, settings, platform, step, lease_ms=400):
+    """A worker in a process of its own that kills itself at `step`."""
+    program = str(Path(scripted.__file__))
+    arguments = [redis_url, str(settings.data_dir), str(platform), step, ANSWER, str(lease_ms)]
+    return subprocess.Popen([sys.executable, program, *arguments])
+
+
+async def wait_for_end(process):
+    return await asyncio.wait_for(asyncio.to_thread(process.wait), 20)
+
+
+@pytest.mark.parametrize("step", ["asked", "generated", "posted", "finish", "finished"])
+async def test_a_worker_killed_at_any_step_is_replaced_and_the_answer_shown_once(
+    store, redis_url, settings, tmp_path, step
+):
+    platform = tmp_path / "platform.json"
+    await store.intake.receive(message())
+    process = start_dying_worker(redis_url, settings, platform, step)
+    assert await wait_for_end(process) == -signal.SIGKILL
+    sender = ScriptedSender(platform)
+    second = "Something else."
+    async with working(store, ScriptedEngine(second), sender):
+        await until_answered(store)
+    assert sender.texts() == [ANSWER if step in STORED else second]
+    assert await roles(store) == ["user", "assistant"]
+
+
+async def test_a_turn_that_kills_every_worker_is_given_up(store, redis_url, settings, tmp_path):
+    await store.intake.receive(message())
+    for _ in range(bots.worker.MOST_ATTEMPTS):
+        await store.turns.begin(message(id=await _only_id(store)))  # five workers died over it
+    sender, engine = ScriptedSender(), ScriptedEngine()
+    async with working(store, engine, sender):
+        await until_answered(store)
+    assert engine.requests == []
+    assert await dead_letters(store) == ["too many attempts"]
+    assert "Sorry" in sender.texts()[0]
+
+
+async def _only_id(store):
+    await store.inbox.prepare()
+    ((entry_id, fields),) = await store.redis.xrange(keys.INBOX)
+    return (await store.inbox._open(entry_id, fields)).message.id
+
+
+async def test_a_second_worker_waits_and_takes_over_within_8_seconds_of_a_kill(
+    store, redis_url, settings, tmp_path, monkeypatch
+):
+    """With the real times of the lease."""
+    monkeypatch.setattr(bots.lease, "LEASE_MS", 4000)
+    monkeypatch.setattr(bots.lease, "_RENEW_SECONDS", 1.0)
+    platform = tmp_path / "platform.json"
+    first = start_dying_worker(redis_url, settings, platform, "posted", lease_ms=4000)
+    await until(store.lease.is_held, 20)
+    engine = ScriptedEngine("Something else.")
+    async with working(store, engine, ScriptedSender()):
+        await asyncio.sleep(0.5)
+        await store.intake.receive(message())
+        assert await wait_for_end(first) == -signal.SIGKILL
+        assert engine.requests == []  # one is active at a time
+        died = time.monotonic()
+        await until_answered(store, seconds=10)
+        assert time.monotonic() - died < 8
+    assert await roles(store) == ["user", "assistant"]
+
+
+async def test_a_paused_worker_whose_lease_has_passed_on_finishes_nothing(store):
+    # Given a worker in the middle of an answer
+    hook = HoldAt("finish")
+    slow = ScriptedSender(at=hook)
+    stop = asyncio.Event()
+    task = asyncio.create_task(scripted.build(store, ScriptedEngine(ANSWER), slow).run(stop))
+    await store.intake.receive(message())
+    await asyncio.wait_for(hook.reached.wait(), 5)
+    # When another takes the lease behind its back
+    other = Lease(store.redis, keys.WORKER_LEASE)
+    await store.redis.set(keys.WORKER_LEASE, other.token)
+    # Then it stops work and waits, and the message is still there
+    await asyncio.sleep(0.5)
+    assert not task.done()
+    assert await store.inbox.backlog() == 1
+    assert await roles(store) == []
+    stop.set()
+    await asyncio.wait_for(task, 5)
+
+
+async def test_stopping_lets_the_answer_in_hand_finish(store):
+    sender = ScriptedSender()
+    async with working(store, ScriptedEngine(ANSWER, pause=0.05), sender) as stop:
+        await store.intake.receive(message())
+        await until(lambda: sender.shown)
+        stop.set()
+    assert sender.texts() == [ANSWER]
+    assert await store.inbox.backlog() == 0
+    assert not await store.lease.is_held()
+
+
+async def test_stopping_does_not_wait_for_ever_for_a_hung_conversation(store, monkeypatch):
+    monkeypatch.setattr(bots.worker, "_DRAIN_SECONDS", 0.2)
+    engine, sender = ScriptedEngine(HANG), ScriptedSender()
+    started = time.monotonic()
+    async with working(store, engine, sender):
+        for _ in range(3):  # two wait behind the hung one
+            await store.intake.receive(message())
+        await until(lambda: engine.requests)
+        await asyncio.sleep(0.2)
+    assert time.monotonic() - started < 3
+    async with working(store, ScriptedEngine("Yes."), sender):
+        await until_answered(store)
+    assert sender.texts() == ["Yes."] * 3
+
+
+async def test_stopping_does_not_wait_for_room_when_every_place_is_taken(store, monkeypatch):
+    monkeypatch.setattr(bots.worker, "_DRAIN_SECONDS", 0.2)
+    engine = ScriptedEngine(HANG)
+    async with working(store, engine, ScriptedSender()):
+        for number in range(bots.worker.MOST_AT_ONCE + 5):
+            await store.intake.receive(message(channel=str(number)))
+        await until(lambda: len(engine.requests) == bots.worker.MOST_AT_ONCE)
+    assert await store.inbox.backlog() == bots.worker.MOST_AT_ONCE + 5
+
+
+async def test_one_conversation_cannot_take_every_place(store):
+    sender = ScriptedSender()
+    engine = ScriptedEngine(lambda request: HANG if "hang" in request.turns[-1].content else "Yes.")
+    async with killed(store, engine, sender):
+        for _ in range(bots.worker.MOST_AT_ONCE + 5):
+            await store.intake.receive(message("hang", channel="flood"))
+        await store.intake.receive(message(channel="free"))
+        await until(lambda: sender.texts("free"), 3)
+
+
+async def test_two_workers_started_together_answer_each_message_once(store):
+    sender, engine = ScriptedSender(once_only=False), ScriptedEngine("Yes.")
+    async with working(store, engine, sender), working(store, engine, sender):
+        for number in range(30):
+            await store.intake.receive(message(channel=str(number % 7)))
+        await until_answered(store)
+    assert len(sender.texts()) == len(engine.requests) == 30
