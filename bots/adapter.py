@@ -25,7 +25,8 @@ class Receiver(Protocol):
     """The receiving half."""
 
     async def run(self) -> None:
-        """Connect and receive until cancelled. Raises `WrongToken` for a token that does not work."""
+        """Connect and receive until cancelled. Raises `WrongToken` for a token that does not work, and
+        `PlatformBusy` when the platform cannot be reached."""
         ...
 
 

@@ -23,7 +23,7 @@ from bots.build import (
     open_senders,
     open_store,
 )
-from bots.errors import BotError, StartError
+from bots.errors import BotError, PlatformBusy, StartError
 from bots.history import Turn
 from bots.platforms.terminal import Terminal
 from bots.redis_server import commands_client, redis_for
@@ -266,7 +266,9 @@ def _run(command: Callable[[Settings], Coroutine[Any, Any, None]], *, log_level:
         if not isinstance(cause, BotError | EngineError | RedisError):
             raise
         print(f"frontdesk: {log.clean(str(cause))}", file=sys.stderr)
-        raise typer.Exit(CANNOT_START) from None
+        # What may work later is started again by `up`; what cannot is not.
+        is_temporary = isinstance(cause, PlatformBusy | RedisError)
+        raise typer.Exit(1 if is_temporary else CANNOT_START) from None
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -121,6 +121,11 @@ class Schedule:
     every_seconds: float | None = None
     cron: str | None = None
 
+    @property
+    def takes_context(self) -> bool:
+        """Whether the function wants a `Context`; many need none."""
+        return bool(inspect.signature(self.function).parameters)
+
 
 @overload
 def command(function: Function) -> Function: ...
@@ -162,13 +167,13 @@ def cron(expression: str, *, channel: str) -> Callable[[Function], Function]:
     given, both must fit.
     """
     try:
-        CronTrigger.from_crontab(expression := _named_weekdays(expression))
+        CronTrigger.from_crontab(named := _named_weekdays(expression))
     except ValueError as error:
         raise BrokenPlugin(f"@cron({expression!r}): {error}") from error
     _check_channel(channel)
 
     def register(function: Function) -> Function:
-        setattr(function, _SPEC, Schedule(function.__name__, function, channel, cron=expression))
+        setattr(function, _SPEC, Schedule(function.__name__, function, channel, cron=named))
         return function
 
     return register

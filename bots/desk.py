@@ -92,7 +92,8 @@ class Desk:
             return Reply("", decision="command")
         context = Context(message, self._engine, self._history, self._vault, self._registry)
         try:
-            return Reply(await commands.run(schedule.function, context), decision="command")
+            arguments = [context] if schedule.takes_context else []
+            return Reply(await commands.run(schedule.function, *arguments), decision="command")
         except Exception:  # a plugin's own code, see above
             log.exception("a scheduled job failed; nothing was posted", job=message.job)
             return Reply("", decision="command")

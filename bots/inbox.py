@@ -121,8 +121,7 @@ class Inbox:
             log.error("the inbox's group is gone: Redis lost data. It is made again and read from the start.")
             await self.prepare()
             return []
-        by_stream = streams.values() if isinstance(streams, dict) else (pair[1] for pair in streams or ())
-        raw = [entry for entries in by_stream for entry in _flat(entries)]
+        raw = [entry for _, entries in streams for entry in entries]
         return [entry for pair in raw if (entry := await self._open(*pair))]
 
     async def finish(self, entry: Entry, fence: str, turns: Sequence[HistoryEntry] = ()) -> None:
@@ -173,15 +172,3 @@ class Inbox:
                 "an inbox entry cannot be opened and stays where it is", entry=entry_id, reason=str(error)
             )
             return None
-
-
-def _flat(entries: Any) -> Any:
-    """RESP3 wraps the entries of a stream in one more list than RESP2 does."""
-    return (
-        entries[0]
-        if entries
-        and isinstance(entries[0], list)
-        and entries[0]
-        and isinstance(entries[0][0], (list, tuple))
-        else entries
-    )

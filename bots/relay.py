@@ -48,7 +48,7 @@ class Relay:
         key = keys.relay(conversation)
         while True:
             streams = await self._blocking.xread({key: after}, block=wait_ms, count=100)
-            entries = [entry for _, found in _pairs(streams) for entry in found]
+            entries = [entry for _, found in streams for entry in found]
             if not entries:
                 yield None
             for entry_id, fields in entries:
@@ -85,7 +85,3 @@ class RelaySender:
 
     async def close(self) -> None:
         """Nothing is held."""
-
-
-def _pairs(streams: Any) -> list[tuple[Any, Any]]:
-    return list(streams.items()) if isinstance(streams, dict) else list(streams or ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import NoDecode
 
 from bots.errors import StartError
-from engine.settings import PREFIX, EngineSettings, UnknownSettings, check_environment
+from engine.settings import PREFIX, SETTINGS_FILE, EngineSettings, UnknownSettings, check_environment
 
 Listed = Annotated[tuple[str, ...], NoDecode]
 
@@ -84,6 +85,8 @@ def load_settings(**changes: Any) -> Settings:
         return Settings(**changes)
     except UnknownSettings as error:
         raise StartError(f"{error}. See the README's list of settings.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise StartError(f"{SETTINGS_FILE} is no valid TOML: {error}") from error
     except ValidationError as error:
         problems = (_problem(dict(found)) for found in error.errors(include_input=False))
         raise StartError("; ".join(problems)) from error

@@ -40,11 +40,12 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Child:
-    """A process of ours, and how often it had to be started again."""
+    """A process of ours; how often it had to be started again, and when it next will be."""
 
     name: str
     process: subprocess.Popen[bytes]
     restarts: int = 0
+    restart_at: float | None = None
 
 
 async def up(settings: Settings, say: Say, stop: asyncio.Event) -> None:
@@ -65,7 +66,9 @@ async def up(settings: Settings, say: Say, stop: asyncio.Event) -> None:
                 await _wait_until_ready(settings, children, stop)
                 if not stop.is_set():
                     await _say_what_runs(settings, say)
-                    await children.watch(stop)
+                while not stop.is_set():
+                    children.look_after(is_starting=False)
+                    await _wait(stop, 0.3)
             finally:
                 await children.stop()
 
@@ -77,32 +80,34 @@ class Children:
         self._environment = environment
         self._running: list[Child] = []
 
-    def start(self, name: str, restarts: int = 0) -> None:
+    def start(self, name: str) -> None:
         """Start `frontdesk <name>`."""
-        command = [sys.executable, "-m", "bots", name]
-        process = start_child(command, environment=self._environment)
-        self._running.append(Child(name, process, restarts))
+        self._running.append(Child(name, self._spawn(name)))
 
-    def check(self) -> None:
-        """Raise `StartError` if one has given up."""
-        for child in self._running:
-            if child.process.poll() is not None:
-                raise StartError(f"frontdesk {child.name} could not start; its reason is above")
+    def look_after(self, *, is_starting: bool) -> None:
+        """Start again what died, after a pause that grows with each time.
 
-    async def watch(self, stop: asyncio.Event) -> None:
-        """Start again what dies, with growing pauses."""
-        while not stop.is_set():
-            for child in [child for child in self._running if child.process.poll() is not None]:
+        Raises `StartError` while `is_starting` for one that says that it cannot run at all; later that
+        one stays away, and the others go on.
+        """
+        for child in list(self._running):
+            if child.process.poll() is None:
+                continue
+            if child.process.returncode == CANNOT_START:
+                if is_starting:
+                    raise StartError(f"frontdesk {child.name} cannot start; its reason is above")
+                log.error("a process cannot run and stays away; its reason is above", process=child.name)
                 self._running.remove(child)
-                if child.process.returncode == CANNOT_START:
-                    log.error("a process cannot run and stays away; its reason is above", process=child.name)
-                    continue
+            elif child.restart_at is None:
                 pause = min(2.0**child.restarts, _LONGEST_PAUSE)
                 log.error("a process died and is started again", process=child.name, pause_seconds=pause)
-                await _wait(stop, pause)
-                if not stop.is_set():
-                    self.start(child.name, child.restarts + 1)
-            await _wait(stop, 0.3)
+                child.restart_at = time.monotonic() + pause
+            elif time.monotonic() > child.restart_at:
+                child.process = self._spawn(child.name)
+                child.restarts, child.restart_at = child.restarts + 1, None
+
+    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
+        return start_child([sys.executable, "-m", "bots", name], environment=self._environment)
 
     async def stop(self) -> None:
         """End them all, chat side first, each politely and then not."""
@@ -170,7 +175,7 @@ async def _wait_until_ready(settings: Settings, children: Children, stop: asynci
     deadline = time.monotonic() + _READY_SECONDS
     try:
         while not stop.is_set():
-            children.check()
+            children.look_after(is_starting=True)
             if await client.ready():
                 return
             if time.monotonic() > deadline:
@@ -190,7 +195,7 @@ async def _say_what_runs(settings: Settings, say: Say) -> None:
     say(f"knowledge  {state.get('passages', 0)} passages")
     say(f"engine     http://{settings.engine_host}:{settings.engine_port}/v1")
     for platform in _platforms(settings):
-        say(f"{platform:10} connected")
+        say(f"{platform:10} starting; it says when it is connected")
     registry = load_plugins(settings)
     say(f"commands   {', '.join(sorted(registry.commands))}")
     for problem in registry.problems:

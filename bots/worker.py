@@ -129,8 +129,7 @@ class Worker:
         """Let answers in hand finish; what does not is taken up again at the next start."""
         if self._in_hand:
             _, unfinished = await asyncio.wait(set(self._in_hand), timeout=_DRAIN_SECONDS)
-            for task in unfinished:
-                task.cancel()
+            await asyncio.gather(*map(end, unfinished))
 
     async def _handle(self, entry: Entry) -> None:
         """Answer one message, trying again for a while; give it up in the end, but never silently."""

@@ -57,8 +57,14 @@ def test_a_reply_survives_json():
 
 @pytest.mark.parametrize(
     ("decision", "belongs"),
-    [("answer", True), ("ask_back", True), ("hand_over", True), ("refuse", True)]
-    + [("command", False), ("error", False)],
+    [
+        ("answer", True),
+        ("ask_back", True),
+        ("hand_over", True),
+        ("refuse", True),
+        ("command", False),
+        ("error", False),
+    ],
 )
 def test_commands_and_errors_are_no_part_of_the_conversation(decision, belongs):
     assert Reply("text", decision).is_conversation is belongs

@@ -7,7 +7,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from running import background, working
 from slack_server import SlackServer
 
-from bots.errors import StartError, WrongToken
+from bots.errors import PlatformBusy, WrongToken
 from bots.platforms.slack import SlackReceiver, SlackSender, escape, plain_text
 
 RETURNS = "How long do I have to return something?"
@@ -151,7 +151,7 @@ async def test_wrong_tokens_say_which_one_and_where_it_comes_from(server, store)
         await start("xoxb-wrong", server.app_token)
     with pytest.raises(WrongToken, match="connections:write"):
         await start(server.bot_token, "xapp-wrong")
-    with pytest.raises(StartError, match="cannot be reached"):
+    with pytest.raises(PlatformBusy, match="cannot be reached"):
         await start(server.bot_token, server.app_token, "http://127.0.0.1:1/api/")
 
 

@@ -25,6 +25,7 @@ MODEL = "frontdesk-starter"
 RETURN = "How long do I have to return something?"
 ASK = [{"role": "user", "content": RETURN}]
 FREELY = {"frontdesk": {"knowledge": False}}
+LONG = ChatRequest((ChatTurn("user", "go on"),), Sampling(max_tokens=900, ignore_eos=True), knowledge=False)
 
 
 @contextlib.asynccontextmanager
@@ -90,10 +91,22 @@ async def connected(url, key=None):
         await engine.close()
 
 
-async def until(condition, seconds=10.0):
-    async with asyncio.timeout(seconds):
+async def until(condition):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+def in_the_batch(service):
+    """The one sequence that is being generated."""
+    (sequence,) = service.generator.loop._batch.sequences
+    return sequence
+
+
+async def left_early(service, sequence):
+    """Wait until the batch is empty; whether the sequence had not come to its end."""
+    await until(lambda: service.generator.loop.running == 0)
+    return len(sequence.token_ids) < sequence.max_tokens
 
 
 class TestAnswers:
@@ -190,16 +203,15 @@ class TestAnswers:
 
 class TestCancelling:
     async def test_closing_a_stream_empties_the_batch(self, client, sample_service):
-        loop = sample_service.generator.loop
         stream = await client.chat.completions.create(
             model=MODEL, messages=ASK, max_tokens=900, stream=True, extra_body={"ignore_eos": True, **FREELY}
         )
         async for chunk in stream:
             if chunk.choices[0].delta.content:
                 break
-        assert loop.running == 1
+        sequence = in_the_batch(sample_service)
         await stream.close()
-        await until(lambda: loop.running == 0, seconds=1.5)
+        assert await left_early(sample_service, sequence)
 
     @pytest.mark.parametrize("stream", [True, False])
     async def test_going_away_before_the_first_text_empties_the_batch(self, client, sample_service, stream):
@@ -217,12 +229,13 @@ class TestCancelling:
             )
         )
         await until(lambda: loop.running == 1)
+        sequence = in_the_batch(sample_service)
 
         # When the client goes away
         asking.cancel()
 
         # Then the model stops
-        await until(lambda: loop.running == 0, seconds=1.5)
+        assert await left_early(sample_service, sequence)
 
 
 class TestRefusals:
@@ -294,20 +307,16 @@ class TestRefusals:
         sample_service.generator = LocalGenerator(starter, max_batch=1, max_waiting=1)
         loop = sample_service.generator.loop
         async with serving(sample_service) as address, connected(address, KEY) as engine:
-            long = ChatRequest(
-                (ChatTurn("user", "go on"),), Sampling(max_tokens=900, ignore_eos=True), knowledge=False
-            )
-            running = asyncio.create_task(anext(engine.chat(long)))
-            await until(lambda: loop.running)
-            waiting = asyncio.create_task(anext(engine.chat(long)))
+            first, second, third = (engine.chat(LONG) for _ in range(3))
+            await anext(first)
+            waiting = asyncio.create_task(anext(second))
             await until(lambda: loop.waiting)
             with pytest.raises(Unavailable, match="Too many answers") as caught:
-                await anext(engine.chat(long))
+                await anext(third)
             assert caught.value.retry_after == 5
-            for task in (running, waiting):
-                task.cancel()
-            await asyncio.gather(running, waiting, return_exceptions=True)
-            await until(lambda: loop.running == loop.waiting == 0)
+            await first.aclose()
+            assert isinstance(await waiting, str)
+            await second.aclose()
 
 
 class TestObservation:
@@ -388,14 +397,11 @@ class TestEngineClient:
         assert set(outcome.timings) == set(own.timings)
 
     async def test_closing_the_answer_empties_the_batch(self, url, sample_service):
-        long = ChatRequest(
-            (ChatTurn("user", "go on"),), Sampling(max_tokens=900, ignore_eos=True), knowledge=False
-        )
         async with connected(url, KEY) as engine:
-            async with contextlib.aclosing(engine.chat(long)) as answer:
+            async with contextlib.aclosing(engine.chat(LONG)) as answer:
                 await anext(answer)
-                assert sample_service.generator.loop.running == 1
-            await until(lambda: sample_service.generator.loop.running == 0, seconds=1.5)
+                sequence = in_the_batch(sample_service)
+            assert await left_early(sample_service, sequence)
 
     async def test_errors_come_back_as_what_they_were(self, url):
         async with connected(url, KEY) as engine:
@@ -409,10 +415,7 @@ class TestEngineClient:
                 await self.collect(engine, RETURN)
 
     async def test_an_engine_that_stops_in_the_middle_is_a_broken_answer(self, url, sample_service):
-        long = ChatRequest(
-            (ChatTurn("user", "go on"),), Sampling(max_tokens=900, ignore_eos=True), knowledge=False
-        )
-        async with connected(url, KEY) as engine, contextlib.aclosing(engine.chat(long)) as answer:
+        async with connected(url, KEY) as engine, contextlib.aclosing(engine.chat(LONG)) as answer:
             await anext(answer)
             await sample_service.generator.close()
             with pytest.raises(RemoteFailed, match="stopping"):

@@ -60,7 +60,7 @@ class DiscordReceiver(discord.AutoShardedClient):
         )
 
     async def run_forever(self) -> None:
-        """Connect and receive until cancelled. Raises `WrongToken` or `StartError` with what to do."""
+        """Connect and receive until cancelled. Raises `WrongToken`, `StartError` or `PlatformBusy`."""
         try:
             async with self:
                 await self.start(self._token)
@@ -69,7 +69,7 @@ class DiscordReceiver(discord.AutoShardedClient):
         except discord.PrivilegedIntentsRequired as error:
             raise StartError(_MISSING_INTENT) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise StartError(f"Discord cannot be reached: {error}") from error
+            raise PlatformBusy(f"Discord cannot be reached: {error}") from error
 
     async def setup_hook(self) -> None:
         """Register `/ask` where it is missing or different; Discord limits how often."""
@@ -142,13 +142,13 @@ class DiscordSender:
         self._token = token
 
     async def open(self) -> None:
-        """Log in. Raises `WrongToken`, and `StartError` when Discord cannot be reached."""
+        """Log in. Raises `WrongToken`, and `PlatformBusy` when Discord cannot be reached."""
         try:
             await self._client.login(self._token)
         except discord.LoginFailure as error:
             raise WrongToken(_REFUSED) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise StartError(f"Discord cannot be reached: {error}") from error
+            raise PlatformBusy(f"Discord cannot be reached: {error}") from error
 
     async def typing(self, message: Message) -> None:
         if "token" not in message.address:  # a deferred command shows by itself that it thinks

@@ -19,7 +19,7 @@ from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetry
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bots.adapter import MAX_ATTACHMENT_BYTES, Receive, text_attachment, too_large
-from bots.errors import PlatformBusy, PlatformRefused, StartError, WrongToken
+from bots.errors import PlatformBusy, PlatformRefused, WrongToken
 from bots.message import Attachment, Author, ConversationKey, Message, Reply
 from engine.log import logger
 
@@ -57,7 +57,7 @@ class SlackReceiver:
         self._app.event("message")(self._on_message)
 
     async def run_forever(self) -> None:
-        """Connect and receive until cancelled. Raises `WrongToken` or `StartError` with what to do."""
+        """Connect and receive until cancelled. Raises `WrongToken` or `PlatformBusy`."""
         await self._check_tokens()
         handler = AsyncSocketModeHandler(self._app, self._app_token)
         try:
@@ -78,7 +78,7 @@ class SlackReceiver:
                 "scope connections:write under Basic Information, and put it into FRONTDESK_SLACK_APP_TOKEN."
             ) from error
         except (SlackClientError, aiohttp.ClientError, OSError) as error:
-            raise StartError(f"Slack cannot be reached: {error}") from error
+            raise PlatformBusy(f"Slack cannot be reached: {error}") from error
 
     async def _on_mention(self, event: dict[str, Any], body: dict[str, Any]) -> None:
         """Somebody mentions the bot in a channel."""
@@ -152,7 +152,7 @@ class SlackSender:
         self._client = AsyncWebClient(bot_token, base_url=api_url, retry_handlers=[])
 
     async def open(self) -> None:
-        """Check the token. Raises `WrongToken`, and `StartError` when Slack cannot be reached."""
+        """Check the token. Raises `WrongToken`, and `PlatformBusy` when Slack cannot be reached."""
         await check_bot_token(self._client)
 
     async def typing(self, message: Message) -> None:
@@ -213,7 +213,7 @@ class SlackSender:
 
 
 async def check_bot_token(client: AsyncWebClient) -> Any:
-    """Who the bot is. Raises `WrongToken`, and `StartError` when Slack cannot be reached."""
+    """Who the bot is. Raises `WrongToken`, and `PlatformBusy` when Slack cannot be reached."""
     try:
         return (await client.auth_test()).data
     except SlackApiError as error:
@@ -222,7 +222,7 @@ async def check_bot_token(client: AsyncWebClient) -> Any:
             "Permissions into FRONTDESK_SLACK_BOT_TOKEN."
         ) from error
     except (SlackClientError, aiohttp.ClientError, OSError) as error:
-        raise StartError(f"Slack cannot be reached: {error}") from error
+        raise PlatformBusy(f"Slack cannot be reached: {error}") from error
 
 
 def plain_text(text: str, bot_user: str) -> str:

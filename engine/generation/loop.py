@@ -58,13 +58,15 @@ class GenerationLoop:
 
     @torch.inference_mode()
     def _run(self) -> None:
-        while self._wait_for_work():
-            self._admit()
-            self._batch.drop({s for s in self._batch.sequences if s.is_abandoned})
-            if self._batch.sequences:
-                self._step()
-        for sequence in [*self._batch.sequences, *self._waiting]:
-            sequence.fail(Unavailable("The engine is stopping."))
+        try:
+            while self._wait_for_work():
+                self._admit()
+                self._batch.drop({s for s in self._batch.sequences if s.is_abandoned})
+                if self._batch.sequences:
+                    self._step()
+        finally:  # also when the thread dies of a fault: nobody may wait for ever
+            for sequence in [*self._batch.sequences, *self._waiting]:
+                sequence.fail(Unavailable("The engine is stopping."))
 
     def _wait_for_work(self) -> bool:
         with self._wake:

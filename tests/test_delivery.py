@@ -1,0 +1,196 @@
+"""Showing a reply while it grows: one post a part, edits only, and values only where nobody reads along."""
+
+import pytest
+from scripted import ANNA, BEN, ScriptedSender, conversation, message
+
+from bots.delivery import Delivery
+from bots.errors import PlatformBusy
+from bots.message import Reply
+from engine.filter import find
+from engine.types import Citation
+
+LONG = "Returns are free within thirty days of delivery, and we pay the postage."
+MAIL = "jane.doe@mail.example"
+
+
+async def open_delivery(store, sender, question):
+    delivery = Delivery(sender, store.vault, store.turns, question, await store.turns.begin(question))
+    await delivery.begin()
+    return delivery
+
+
+async def stream(delivery, text, step=5):
+    """Show `text` as it grows, then as the whole reply."""
+    for end in range(step, len(text), step):
+        await delivery.show(text[:end])
+    await delivery.finish(Reply(text))
+
+
+async def give_value(store, author=ANNA, value=MAIL):
+    return (await store.vault.placeholders(conversation(), author.id, [(find(value)[0], value)]))[0]
+
+
+async def test_a_growing_answer_is_one_post_that_is_edited(store):
+    sender = ScriptedSender()
+    await stream(await open_delivery(store, sender, message()), LONG)
+    assert sender.texts() == [LONG]
+    assert len(sender.shown) > 5
+    assert all(LONG.startswith(text) for text in sender.shown)
+    assert len(sender.shown[0]) >= 20
+
+
+async def test_a_short_answer_is_posted_once_and_not_edited(store):
+    sender = ScriptedSender()
+    await stream(await open_delivery(store, sender, message()), "Yes, you can.")
+    assert sender.shown == ["Yes, you can."]
+
+
+async def test_edits_keep_the_distance_that_the_platform_asks_for(store):
+    sender = ScriptedSender()
+    sender.edit_seconds = 60
+    await stream(await open_delivery(store, sender, message()), LONG)
+    assert len(sender.shown) == 2  # the first part, and the whole
+
+
+async def test_the_same_text_is_not_sent_again(store):
+    sender = ScriptedSender()
+    delivery = await open_delivery(store, sender, message())
+    for _ in range(3):
+        await delivery.show(LONG)
+    await delivery.finish(Reply(LONG))
+    assert sender.shown == [LONG]
+
+
+async def test_a_long_answer_is_one_post_a_part_and_each_part_is_only_edited(store):
+    sender = ScriptedSender()
+    sender.limit = 100
+    text = " ".join(f"word{number}" for number in range(80))
+    await stream(await open_delivery(store, sender, message()), text)
+    assert " ".join(sender.texts()) == text
+    assert len(sender.texts()) > 4
+    assert all(len(part) <= 100 for part in sender.texts())
+
+
+async def test_the_ids_of_the_posts_are_stored_at_once(store):
+    sender, question = ScriptedSender(), message()
+    sender.limit = 100
+    delivery = await open_delivery(store, sender, question)
+    await delivery.show("word " * 50)
+    state = await store.turns.begin(question)
+    assert state.refs == {number: str(number) for number in range(len(sender.texts()))}
+
+
+async def test_a_later_attempt_edits_the_posts_of_the_first_instead_of_posting(store):
+    sender, question = ScriptedSender(once_only=False), message()
+    await (await open_delivery(store, sender, question)).show(LONG[:40])
+    await stream(await open_delivery(store, sender, question), LONG)
+    assert sender.texts() == [LONG]
+
+
+async def test_an_attempt_that_lost_the_id_posts_under_the_same_nonce_and_then_edits(store):
+    sender = ScriptedSender(faults={"posted": [ConnectionResetError()]})
+    question = message()
+    with pytest.raises(ConnectionResetError):
+        await (await open_delivery(store, sender, question)).show("An older text, from the first attempt.")
+    await (await open_delivery(store, sender, question)).finish(Reply(LONG))
+    assert sender.texts() == [LONG]
+
+
+async def test_parts_and_messages_have_nonces_of_their_own(store):
+    sender = ScriptedSender()
+    sender.limit = 50
+    for _ in range(2):
+        await (await open_delivery(store, sender, message())).finish(Reply(LONG))
+    nonces = [post["nonce"] for post in sender._state["posts"]]
+    assert len(nonces) == len(set(nonces)) == 4
+    assert all(len(nonce) <= 25 for nonce in nonces)
+
+
+async def test_a_busy_platform_is_the_workers_affair(store):
+    sender = ScriptedSender(faults={"post": [PlatformBusy("later")]})
+    with pytest.raises(PlatformBusy):
+        await (await open_delivery(store, sender, message())).finish(Reply(LONG))
+
+
+async def test_in_private_the_author_sees_the_own_values(store):
+    placeholder = await give_value(store)
+    sender = ScriptedSender()
+    delivery = await open_delivery(store, sender, message(is_private=True))
+    await stream(delivery, f"We will write to {placeholder} today, at the latest tomorrow.", step=1)
+    assert sender.texts() == [f"We will write to {MAIL} today, at the latest tomorrow."]
+
+
+async def test_where_others_read_along_values_are_masked(store):
+    placeholder = await give_value(store)
+    sender = ScriptedSender()
+    delivery = await open_delivery(store, sender, message(is_private=False))
+    await stream(delivery, f"We will write to {placeholder} today, at the latest tomorrow.", step=1)
+    assert sender.texts() == ["We will write to [email address] today, at the latest tomorrow."]
+    assert not [text for text in sender.shown if MAIL in text]
+
+
+async def test_nobody_sees_the_values_of_another_author(store):
+    placeholder = await give_value(store, author=BEN)
+    sender = ScriptedSender()
+    delivery = await open_delivery(store, sender, message(is_private=True, author=ANNA))
+    await delivery.finish(Reply(f"It is {placeholder}."))
+    assert sender.texts() == ["It is [email address]."]
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+async def test_half_a_placeholder_is_never_shown(store, is_private):
+    placeholder = await give_value(store)
+    sender = ScriptedSender()
+    text = f"One address is {placeholder}, and again {placeholder}: that is all there is."
+    await stream(await open_delivery(store, sender, message(is_private=is_private)), text, step=1)
+    assert len(sender.shown) > 10
+    assert not [shown for shown in sender.shown if "<" in shown or "EMAIL" in shown]
+
+
+async def test_a_less_than_sign_holds_nothing_back_for_long(store):
+    sender = ScriptedSender()
+    text = "It holds if a < b " + "and all the rest of this sentence is there to be read."
+    delivery = await open_delivery(store, sender, message())
+    await delivery.show(text)
+    assert sender.shown == [text]
+
+
+@pytest.mark.parametrize("text", [" \n" * 15, "<a-tag-that-is-not-closed-yet"])
+async def test_nothing_is_posted_while_there_is_nothing_to_see(store, text):
+    sender = ScriptedSender()
+    delivery = await open_delivery(store, sender, message())
+    await delivery.show(text)
+    assert sender.shown == []
+
+
+@pytest.mark.parametrize(
+    ("headings", "lines"),
+    [
+        ([], ""),
+        (["Returns"], "\n\nSource: Returns (help.md)"),
+        (["Returns", "Postage"], "\n\nSources:\n- Returns (help.md)\n- Postage (help.md)"),
+    ],
+)
+async def test_sources_stand_below_the_text(store, headings, lines):
+    sender = ScriptedSender()
+    sender.shows_citations = False
+    citations = tuple(Citation("help.md", heading, 0, 4, "text") for heading in headings)
+    await (await open_delivery(store, sender, message())).finish(Reply(LONG, citations=citations))
+    assert sender.texts() == [LONG + lines]
+
+
+async def test_a_platform_that_shows_sources_itself_gets_none_in_the_text(store):
+    sender = ScriptedSender()
+    reply = Reply(LONG, citations=(Citation("help.md", "Returns", 0, 4, "text"),))
+    await (await open_delivery(store, sender, message())).finish(reply)
+    assert sender.texts() == [LONG]
+
+
+async def test_a_vault_sealed_with_another_key_only_masks(store):
+    """After a change of the master key, people are still answered."""
+    placeholder = await give_value(store)
+    await store.redis.hset(f"frontdesk:vault:{conversation()}", f"v:{placeholder}", b"\x01anotherkeysbytes")
+    sender = ScriptedSender()
+    delivery = await open_delivery(store, sender, message(is_private=True))
+    await delivery.finish(Reply(f"It is {placeholder}."))
+    assert sender.texts() == ["It is [email address]."]
