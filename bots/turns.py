@@ -9,8 +9,12 @@ from redis.asyncio import Redis
 
 from bots import keys
 from bots.envelope import Envelope
+from bots.errors import Undecipherable
 from bots.inbox import CLAIM_SECONDS
 from bots.message import Message, Reply
+from engine.log import logger
+
+log = logger("bots.turns")
 
 
 @dataclass(slots=True)
@@ -41,12 +45,18 @@ class Turns:
             pipe.expire(key, CLAIM_SECONDS)
             pipe.hgetall(key)
             attempts, _, fields = await pipe.execute()
-        sealed = fields.get(b"reply")
         return TurnState(
             attempts=attempts,
-            reply=Reply.from_json(self._envelope.open(sealed, key)) if sealed else None,
+            reply=self._open(fields[b"reply"], key) if b"reply" in fields else None,
             refs={int(name[4:]): ref.decode() for name, ref in fields.items() if name.startswith(b"ref:")},
         )
+
+    def _open(self, sealed: bytes, key: str) -> Reply | None:
+        try:
+            return Reply.from_json(self._envelope.open(sealed, key))
+        except (Undecipherable, KeyError, TypeError) as error:  # another key, or another version's fields
+            log.error("a stored reply cannot be opened and is made again", reason=str(error))
+            return None
 
     async def store_reply(self, message: Message, reply: Reply) -> None:
         """Keep the reply before it is sent: generated again it would be another."""

@@ -71,7 +71,7 @@ class TestArguments:
 
     def test_what_is_too_much_is_told_with_the_usage(self):
         with pytest.raises(
-            CommandError, match="do not know what to do with `extra`. Usage: `/pick-one <size>"
+            CommandError, match=r"do not know what to do with `extra`\. Usage: `/pick-one <size>"
         ):
             command_of(pick).parse("S 1 extra")
 
@@ -119,7 +119,7 @@ class TestTheDecorator:
 
     def test_an_argument_that_nobody_can_type_is_refused(self):
         with pytest.raises(
-            BrokenPlugin, match="bad: when is of type .*only str, int, float, bool and Literal"
+            BrokenPlugin, match=r"bad: when is of type .*only str, int, float, bool and Literal"
         ):
 
             @command

@@ -30,6 +30,8 @@ def entities(text):
         ("write to jane.doe+x@mail.example.co.uk, please", "EMAIL_ADDRESS", "jane.doe+x@mail.example.co.uk"),
         ("card 4111 1111 1111 1111 exp 12/27", "CREDIT_CARD", "4111 1111 1111 1111"),
         ("card 4111-1111-1111-1111.", "CREDIT_CARD", "4111-1111-1111-1111"),
+        ("card 4111  1111  1111  1111.", "CREDIT_CARD", "4111  1111  1111  1111"),
+        ("card 4111–1111–1111–1111.", "CREDIT_CARD", "4111–1111–1111–1111"),
         ("amex 378282246310005", "CREDIT_CARD", "378282246310005"),
         ("maestro 6759649826438453", "CREDIT_CARD", "6759649826438453"),
         ("call me on +44 20 7946 0958 today", "PHONE_NUMBER", "+44 20 7946 0958"),
@@ -86,7 +88,7 @@ FRAGMENTS = st.sampled_from(
     [
         "a@b.example", "jane.doe@mail.example.org", "4111 1111 1111 1111", "378282246310005", " ", ". ", "-",
         "+44 20 7946 0958", "(202) 555-0143", "phone ", "order number ", "hello", "1", "42", "é", "\n",
-        "漢字", "@", "x" * 70, "1" * 30, "12 34 56 ", "tel: 030 123456", "😀", "a.b", ")",
+        "漢字", "  ", "–", "@", "x" * 70, "1" * 30, "12 34 56 ", "tel: 030 123456", "😀", "a.b", ")",
     ]
 )  # fmt: skip
 

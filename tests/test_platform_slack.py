@@ -101,6 +101,7 @@ async def test_an_event_is_acknowledged_only_when_it_is_stored(server, store):
     async with receiving(server, store, receive=receive):
         await server.say(server.dm_channel_id, "are you there?")
         await server.wait_for(lambda: len(accepted) == 2, timeout=10)
+        await server.wait_for(lambda: server.is_acked(server.envelopes[0]["payload"]["event_id"]))
     assert accepted[1] == "are you there?"
     assert await store.inbox.backlog() == 1
 

@@ -72,10 +72,12 @@ class DiscordReceiver(discord.AutoShardedClient):
             raise PlatformBusy(f"Discord cannot be reached: {error}") from error
 
     async def setup_hook(self) -> None:
-        """Register `/ask` where it is missing or different; Discord limits how often."""
-        known = {found.name: found for found in await self.tree.fetch_commands()}
-        if set(known) != {"ask"}:
-            await self.tree.sync()
+        """Register `/ask` where it is missing; Discord limits how often, and mentions work without it."""
+        try:
+            if {found.name for found in await self.tree.fetch_commands()} != {"ask"}:
+                await self.tree.sync()
+        except discord.HTTPException as error:
+            log.warning("/ask could not be registered; everything else works", reason=str(error))
 
     async def on_ready(self) -> None:
         """Say so, once a connection."""
@@ -93,10 +95,10 @@ class DiscordReceiver(discord.AutoShardedClient):
             self._receive,
             Message(
                 id=f"discord:{message.id}",
-                conversation=_conversation(message.guild, message.channel.id),
+                conversation=_conversation(message.guild, message.channel),
                 author=Author(str(message.author.id), message.author.display_name),
                 text=re.sub(r" {2,}", " ", text).strip(),
-                is_private=message.guild is None,
+                is_private=_is_direct(message.channel),
                 attachments=tuple([await _attachment(found) for found in message.attachments]),
                 address={"message": str(message.id)},
             ),
@@ -110,16 +112,16 @@ class DiscordReceiver(discord.AutoShardedClient):
             self._receive,
             Message(
                 id=f"discord:{interaction.id}",
-                conversation=_conversation(interaction.guild, interaction.channel_id or 0),
+                conversation=_conversation(interaction.guild, interaction.channel),
                 author=Author(str(interaction.user.id), interaction.user.display_name),
                 text=question,
-                is_private=interaction.guild is None,
+                is_private=_is_direct(interaction.channel),
                 address={"application": str(interaction.application_id), "token": interaction.token},
             ),
         )
 
     def _is_addressed(self, message: discord.Message) -> bool:
-        if message.guild is None or str(message.channel.id) in self._auto_channels:
+        if _is_direct(message.channel) or str(message.channel.id) in self._auto_channels:
             return True
         answered = message.reference.resolved if message.reference else None
         is_reply = isinstance(answered, discord.Message) and answered.author == self.user
@@ -212,9 +214,15 @@ class _faults:  # noqa: N801 - used like a function
                 raise PlatformRefused(f"Discord: {error.text}") from error
 
 
-def _conversation(guild: discord.Guild | None, channel_id: int) -> ConversationKey:
+def _is_direct(channel: object) -> bool:
+    """Whether nobody else reads along. A guild that is not known yet does not make a channel direct."""
+    return isinstance(channel, discord.DMChannel)
+
+
+def _conversation(guild: discord.Guild | None, channel: Any) -> ConversationKey:
     """A thread is a channel of its own at Discord."""
-    return ConversationKey("discord", str(guild.id) if guild else "direct", str(channel_id))
+    workspace = guild.id if guild else getattr(channel, "guild_id", None)
+    return ConversationKey("discord", str(workspace or "direct"), str(channel.id))
 
 
 def _reference(message: Message) -> dict[str, Any]:

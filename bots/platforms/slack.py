@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import aiohttp
@@ -163,7 +163,7 @@ class SlackSender:
         if is_retry and (found := await self._find(message, nonce)):
             return found
         sent = await self._call(
-            "chat.postMessage",
+            self._client.chat_postMessage,
             channel=message.conversation.channel,
             thread_ts=message.conversation.thread or None,
             text=escape(text),
@@ -174,7 +174,8 @@ class SlackSender:
         return str(sent["ts"])
 
     async def edit(self, message: Message, ref: str, text: str) -> None:
-        await self._call("chat.update", channel=message.conversation.channel, ts=ref, text=escape(text))
+        channel = message.conversation.channel
+        await self._call(self._client.chat_update, channel=channel, ts=ref, text=escape(text))
 
     async def finish(self, message: Message, text: str, reply: Reply) -> None:
         """Citations are in the text already."""
@@ -184,30 +185,28 @@ class SlackSender:
 
     async def _find(self, message: Message, nonce: str) -> str | None:
         """An earlier attempt's post, known by its metadata, among those since the question."""
-        place: dict[str, Any] = {"channel": message.conversation.channel}
-        method = "conversations.history"
-        if message.conversation.thread:
-            method, place["ts"] = "conversations.replies", message.conversation.thread
-        oldest = message.id.rpartition(":")[2]
-        found = await self._call(method, **place, oldest=oldest, limit=200, include_all_metadata=True)
+        conversation, oldest = message.conversation, message.id.rpartition(":")[2]
+        where: dict[str, Any] = {"channel": conversation.channel, "oldest": oldest, "limit": 200}
+        read: Callable[..., Awaitable[Any]] = self._client.conversations_history
+        if conversation.thread:
+            where["ts"], read = conversation.thread, self._client.conversations_replies
+        found = await self._call(read, **where, include_all_metadata=True)
         for post in found["messages"]:
             metadata = post.get("metadata") or {}
             if metadata.get("event_type") == _METADATA and metadata["event_payload"].get("part") == nonce:
                 return str(post["ts"])
         return None
 
-    async def _call(self, method: str, **arguments: Any) -> Any:
+    async def _call(self, method: Callable[..., Awaitable[Any]], **arguments: Any) -> Any:
         """A Web API call; Slack's errors as ours: later, or never."""
         try:
-            return await self._client.api_call(
-                method, json={name: value for name, value in arguments.items() if value is not None}
-            )
+            return await method(**arguments)
         except SlackApiError as error:
             reason = error.response.get("error") or f"status {error.response.status_code}"
             if error.response.status_code == 429 or error.response.status_code >= 500 or reason in _BUSY:
                 seconds = float(error.response.headers.get("Retry-After") or 1)
                 raise PlatformBusy(f"Slack is busy: {reason}", retry_after=seconds) from error
-            raise PlatformRefused(f"Slack refuses {method}: {reason}") from error
+            raise PlatformRefused(f"Slack refuses: {reason}") from error
         except (SlackClientError, aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PlatformBusy("Slack cannot be reached") from error
 

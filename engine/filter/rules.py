@@ -24,7 +24,7 @@ LOOK_BEHIND = 48
 _LOCAL_PART, _DOMAIN = 64, 190
 _EMAIL_LOCAL = re.compile(r"[\w.%+\-]*$")
 _EMAIL_DOMAIN = re.compile(r"(?:[^\W_](?:[^\W_]|-)*\.)+(?:xn--[a-z0-9\-]+|[^\W\d_]{2,})")
-_DIGIT_RUN = re2.compile(r"[0-9](?:[ \-.\x{00a0}]?[0-9])*")
+_DIGIT_RUN = re2.compile(r"[0-9](?:[ \-.\x{00a0}\x{2010}-\x{2015}]{0,3}[0-9])*")
 _PHONE_LIKE = re2.compile(r"(?:\+|\(\+?|[0-9])[0-9](?:[ \-./()\x{00a0}]{0,3}[0-9]){4,16}")
 _NOT_A_PHONE = re.compile(
     r"(?:\d{1,3}\.){3}\d{1,3}$|\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}$"

@@ -14,7 +14,7 @@ from engine.filter.rules import LOOK_BEHIND, MAX_SPAN, Finding, find
 
 # The furthest that a rule looks back from the start of a match, and the longest number group.
 _CONTEXT = LOOK_BEHIND + 32
-_NUMBER_CHARACTERS = frozenset("0123456789+()-./ \u00a0")
+_NUMBER_CHARACTERS = frozenset("0123456789+()-./ \u00a0\u2010\u2011\u2012\u2013\u2014\u2015")
 
 
 class FilterStream:
