@@ -62,6 +62,7 @@ def _belongs(text: str, at: int) -> bool:
     return (
         unicodedata.category(code).startswith("M")  # marks and variation selectors
         or code == "\u200d"
+        or code == text[at - 1] == "`"  # half a fence is none
         or text[at - 1] == "\u200d"
         or "\U0001f3fb" <= code <= "\U0001f3ff"  # skin tones
         or "\U000e0020" <= code <= "\U000e007f"  # the letters in a region's flag

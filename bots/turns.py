@@ -19,15 +19,14 @@ log = logger("bots.turns")
 
 @dataclass(slots=True)
 class TurnState:
-    """`attempts` counts this one; `refs` are the platform's ids of the parts already posted."""
+    """`attempts` counts this one, less those that were forgiven; `refs` are the platform's ids of the parts
+    already posted.
+    """
 
     attempts: int
+    is_retry: bool = False
     reply: Reply | None = None
     refs: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def is_retry(self) -> bool:
-        return self.attempts > 1
 
 
 class Turns:
@@ -42,14 +41,20 @@ class Turns:
         key = keys.turn(message.id)
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hincrby(key, "attempts", 1)
+            pipe.hincrby(key, "tries", 1)
             pipe.expire(key, CLAIM_SECONDS)
             pipe.hgetall(key)
-            attempts, _, fields = await pipe.execute()
+            attempts, tries, _, fields = await pipe.execute()
         return TurnState(
             attempts=attempts,
+            is_retry=tries > 1,
             reply=self._open(fields[b"reply"], key) if b"reply" in fields else None,
             refs={int(name[4:]): ref.decode() for name, ref in fields.items() if name.startswith(b"ref:")},
         )
+
+    async def forgive(self, message: Message) -> None:
+        """Take an attempt back: a busy platform is no fault of the message."""
+        await self._redis.hincrby(keys.turn(message.id), "attempts", -1)
 
     def _open(self, sealed: bytes, key: str) -> Reply | None:
         try:

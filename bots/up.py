@@ -107,7 +107,8 @@ class Children:
                 child.restarts, child.restart_at = child.restarts + 1, None
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        return start_child([sys.executable, "-m", "bots", name], environment=self._environment)
+        # -P: a folder of the team's called `plugins` must not come before ours.
+        return start_child([sys.executable, "-P", "-m", "bots", name], environment=self._environment)
 
     async def stop(self) -> None:
         """End them all, chat side first, each politely and then not."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 
@@ -34,6 +35,8 @@ _TAKE_COUNT = 32
 _TAKE_MS = 1000
 _TYPING_SECONDS = 8
 _DRAIN_SECONDS = 7
+# A platform may stay busy for this long before its refusals count as failed attempts.
+_BUSY_SECONDS = 3600
 _SORRY = "Sorry, I cannot answer at the moment. Please try again later, or ask for a colleague."
 
 log = logger("bots.worker")
@@ -158,6 +161,8 @@ class Worker:
                 await self._inbox.bury(entry, self._lease.token, str(error))
                 return
             except PlatformBusy as error:
+                if time.time() - message.sent_at < _BUSY_SECONDS:
+                    await self._turns.forgive(message)
                 await asyncio.sleep(error.retry_after)
             except EngineError as error:
                 log.warning("the engine cannot answer now; trying again", reason=str(error))

@@ -84,12 +84,13 @@ class EngineService:
     async def _freely(self, request: ChatRequest, watch: Stopwatch) -> AsyncGenerator[str | Outcome, None]:
         """The model alone, as any OpenAI-compatible server would answer."""
         fitted = self._fit(request, ())
-        async for item in self._generate(fitted, request):
-            if isinstance(item, Ended):
-                watch.lap("generation_ms")
-                yield Outcome(usage=item.usage, finish_reason=item.finish_reason, window=_window(fitted))
-            else:
-                yield item
+        async with aclosing(self._generate(fitted, request)) as pieces:
+            async for item in pieces:
+                if isinstance(item, Ended):
+                    watch.lap("generation_ms")
+                    yield Outcome(usage=item.usage, finish_reason=item.finish_reason, window=_window(fitted))
+                else:
+                    yield item
 
     async def _from_knowledge(
         self, request: ChatRequest, watch: Stopwatch
@@ -109,8 +110,9 @@ class EngineService:
             yield Outcome(decision="hand_over", confidence=hits[0].score if hits else 0.0)
             return
         worth = [hit for hit in hits if hit.score >= _WORTH_READING * hits[0].score]
-        async for item in self._supported(request, worth, watch):
-            yield item
+        async with aclosing(self._supported(request, worth, watch)) as answer:
+            async for item in answer:
+                yield item
 
     async def _supported(
         self, request: ChatRequest, hits: Sequence[Hit], watch: Stopwatch
@@ -125,25 +127,26 @@ class EngineService:
         is_relevant = self.knowledge.relevance(_query(request), hits[0].passage.text)
         opening, cited = "", set[int]()
         ended = Ended("stop", usage=Outcome().usage)
-        async for item in self._generate(fitted, request):
-            if isinstance(item, Ended):
-                ended = item
-                finished = [cutter.close()] if item.finish_reason == "stop" else []
-            else:
-                finished = list(cutter.feed(item))
-            for sentence in finished:
-                if (row := support.find(sentence)) is None:
-                    continue
-                if cited:
-                    yield sentence
-                elif not has_substance(sentence):
-                    opening += sentence
-                    continue
-                elif await asyncio.to_thread(is_relevant, sentence):
-                    yield (opening + sentence).lstrip()
+        async with aclosing(self._generate(fitted, request)) as pieces:
+            async for item in pieces:
+                if isinstance(item, Ended):
+                    ended = item
+                    finished = [cutter.close()] if item.finish_reason == "stop" else []
                 else:
-                    continue
-                cited.add(row)
+                    finished = list(cutter.feed(item))
+                for sentence in finished:
+                    if (row := support.find(sentence)) is None:
+                        continue
+                    if cited:
+                        yield sentence
+                    elif not has_substance(sentence):
+                        opening += sentence
+                        continue
+                    elif await asyncio.to_thread(is_relevant, sentence):
+                        yield (opening + sentence).lstrip()
+                    else:
+                        continue
+                    cited.add(row)
         watch.lap("generation_ms")
         if not cited:
             cited.add(0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from engine.chunker import windows
 from engine.documents import sentences
@@ -73,12 +74,13 @@ async def _supported(
         return "", Usage()
     sampling = Sampling(max_tokens=min(room, 160), seed=request.sampling.seed)
     support, cutter, usage, written = Support([source]), SentenceCutter(), Usage(), list[str]()
-    async for item in generator.generate(turns, sampling, request.deadline):
-        if isinstance(item, Ended):
-            usage = item.usage
-            written.append(cutter.close() if item.finish_reason == "stop" else "")
-        else:
-            written.extend(cutter.feed(item))
+    async with aclosing(generator.generate(turns, sampling, request.deadline)) as pieces:
+        async for item in pieces:
+            if isinstance(item, Ended):
+                usage = item.usage
+                written.append(cutter.close() if item.finish_reason == "stop" else "")
+            else:
+                written.extend(cutter.feed(item))
     kept = list(dict.fromkeys(s.strip() for s in written if support.find(s) is not None and has_substance(s)))
     return " ".join(kept), usage
 

@@ -18,6 +18,8 @@ from bots.settings import Settings
 from engine.log import configure
 
 configure("warning")
+# Read when huggingface_hub is imported, which no test has done yet: nothing may reach for the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +28,15 @@ def clean_environment(monkeypatch, tmp_path):
     for name in list(os.environ):
         if name.startswith("FRONTDESK_"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_torch_thread():
+    """Small models gain nothing from more, and on a busy machine threads wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

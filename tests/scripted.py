@@ -209,6 +209,7 @@ async def killed(store, engine, sender):
         yield
     finally:
         await end(task)
+        await store.redis.delete(keys.WORKER_LEASE)  # as if its time were over
 
 
 async def until(condition, seconds=5):

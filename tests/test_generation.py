@@ -58,6 +58,15 @@ def build(architecture, vocabulary, end):
             return LlamaForCausalLM(LlamaConfig(**ids, **SHARED))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Models this small wait longer for a second thread than it helps."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module", params=["gpt2", "qwen3", "llama"])
 def lively_directory(request, model_directory, tmp_path_factory):
     """A small random model of each architecture, with large weights, beside the fixture's tokenizer."""

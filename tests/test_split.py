@@ -125,6 +125,12 @@ def test_a_fence_longer_than_a_part_comes_to_an_end(opening):
     assert all(len(part) <= LIMIT for part in parts)
 
 
+def test_the_backticks_of_a_fence_are_never_cut():
+    for before in range(85, 105):
+        text = "y" * before + "```" + "z" * 50
+        assert "```" in "\n".join(split(text, LIMIT))
+
+
 def test_endless_marks_do_not_make_endless_parts():
     assert len(split("a" + "\u0301" * 3000, LIMIT)) < 60
 

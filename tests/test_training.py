@@ -1,6 +1,7 @@
 """Training on one's own dialogues: only replies carry loss, and only a better model is kept."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,6 +31,15 @@ def dialogue(question, answer, **more):
 
 
 DIALOGUES = [dialogue(f"question {n}: are you open?", "We are open from nine to five.") for n in range(16)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Models this small wait longer for a second thread than it helps."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -197,7 +207,8 @@ class TestTraining:
 
     def test_the_same_seed_trains_the_same_model(self, data, tmp_path):
         path = data(*DIALOGUES)
+        once = replace(QUICK, epochs=1)
         reports = [
-            train(path, tmp_path / name, base=None, options=QUICK, shape=SHAPE, device="cpu") for name in "ab"
+            train(path, tmp_path / name, base=None, options=once, shape=SHAPE, device="cpu") for name in "ab"
         ]
         assert reports[0] == reports[1]

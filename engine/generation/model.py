@@ -53,17 +53,23 @@ def load_model(name: str | None, device: torch.device) -> LoadedModel:
     options = {"use_safetensors": True, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
-        model = model.to(device).eval()
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, output_loading_info=True, **options
+        )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelUnusable(
             f"model: {source} cannot be loaded ({reason}). Name a directory with config.json, tokenizer "
             "and *.safetensors, or a hub id that this machine can reach."
         ) from error
+    model, loading = loaded
+    if missing := sorted(loading["missing_keys"]):
+        raise ModelUnusable(
+            f"model: {source} lacks weights ({', '.join(missing[:3])}, …): is the copy complete?"
+        )
     return LoadedModel(
         name="frontdesk-starter" if name is None else Path(source).name if Path(source).is_dir() else source,
-        model=model,
+        model=model.to(device).eval(),
         tokenizer=tokenizer,
         context_length=_context_length(model.config, tokenizer),
         device=device,
