@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 
 from bots import keys
 from bots.adapter import Sender
-from bots.commands import Registry
+from bots.dead_letters import DeadLetters
 from bots.desk import Desk
 from bots.envelope import Envelope, load_envelope
+from bots.errors import PlatformBusy
 from bots.history import History
 from bots.inbox import Inbox
 from bots.intake import Intake
 from bots.jobs import Jobs
 from bots.lease import Lease
+from bots.privacy import Privacy
 from bots.redis_server import clients
+from bots.registry import Registry
 from bots.relay import Relay, RelaySender
 from bots.settings import Settings, secret
 from bots.turns import Turns
 from bots.vault import Vault
 from bots.worker import Worker
 from engine.client import EngineClient
-from engine.types import Engine
+from engine.log import logger
+from engine.types import ChatRequest, Engine, Outcome
+
+if TYPE_CHECKING:
+    from bots.platforms.discord import DiscordSender
+    from bots.platforms.slack import SlackSender
+
+log = logger("bots.build")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,7 @@ class Store:
     relay: Relay
     intake: Intake
     lease: Lease
+    privacy: Privacy
 
 
 @asynccontextmanager
@@ -52,17 +64,19 @@ async def open_store(settings: Settings, url: str) -> AsyncIterator[Store]:
     envelope, days = load_envelope(settings), settings.retention_days
     vault = Vault(redis, envelope, days)
     inbox = Inbox(redis, blocking, envelope, days)
+    history = History(redis, envelope, days)
     try:
         yield Store(
             redis=redis,
             envelope=envelope,
             inbox=inbox,
-            history=History(redis, envelope, days),
+            history=history,
             vault=vault,
             turns=Turns(redis, envelope),
             relay=Relay(redis, blocking, envelope),
             intake=Intake(inbox, vault),
             lease=Lease(redis, keys.WORKER_LEASE),
+            privacy=Privacy(history, vault, DeadLetters(redis, envelope, days)),
         )
     finally:
         await redis.aclose()
@@ -90,27 +104,41 @@ async def open_senders(settings: Settings, relay: Relay) -> AsyncIterator[dict[s
             discord.redirect(settings.discord_api_url, settings.discord_gateway_url)
             senders["discord"] = to_discord = discord.DiscordSender(token)
             stack.push_async_callback(to_discord.close)
-            await to_discord.open()
+            await _open(to_discord)
         if token := secret(settings.slack_bot_token):
             from bots.platforms.slack import SlackSender
 
             senders["slack"] = to_slack = SlackSender(token, settings.slack_api_url)
-            await to_slack.open()
+            await _open(to_slack)
         yield senders
 
 
+async def _open(sender: DiscordSender | SlackSender) -> None:
+    """Log in now, so that a wrong token is told at once; a platform that is down is tried again later."""
+    try:
+        await sender.open()
+    except PlatformBusy as error:
+        log.warning("the platform is tried again with the first answer", reason=str(error))
+
+
 def build_worker(
-    store: Store, engine: Engine, registry: Registry, senders: Mapping[str, Sender], *, with_jobs: bool = True
+    store: Store,
+    engine: Engine,
+    registry: Registry,
+    senders: Mapping[str, Sender],
+    *,
+    lease: Lease | None = None,
+    with_jobs: bool = True,
 ) -> Worker:
     """A worker on this store."""
-    jobs = Jobs(store.redis, store.inbox.put, registry, store.history) if with_jobs else None
+    jobs = Jobs(store.redis, store.inbox.put, registry, store.privacy) if with_jobs else None
     return Worker(
         inbox=store.inbox,
-        lease=store.lease,
+        lease=lease or store.lease,
         turns=store.turns,
         vault=store.vault,
         history=store.history,
-        desk=Desk(engine, store.history, store.vault, registry),
+        desk=Desk(engine, store.history, store.privacy, registry),
         jobs=jobs,
         senders=senders,
     )
@@ -135,20 +163,44 @@ async def open_engine(settings: Settings, redis: Redis) -> AsyncIterator[Engine]
         await client.close()
 
 
+class LazyEngine:
+    """An engine that is opened with the first question: loading a model in vain takes seconds."""
+
+    def __init__(self, settings: Settings, redis: Redis) -> None:
+        self._settings, self._redis = settings, redis
+        self._stack = AsyncExitStack()
+        self._lock = asyncio.Lock()
+        self._engine: Engine | None = None
+
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[str | Outcome, None]:
+        """As `Engine.chat`."""
+        async with self._lock:
+            if self._engine is None:
+                self._engine = await self._stack.enter_async_context(open_engine(self._settings, self._redis))
+        async with aclosing(self._engine.chat(request)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def close(self) -> None:
+        """Close the engine, if there is one."""
+        await self._stack.aclose()
+
+
 @asynccontextmanager
 async def answering(settings: Settings, store: Store) -> AsyncIterator[None]:
-    """See to it that somebody answers: the running worker, else one in this process meanwhile."""
-    if await store.lease.is_held():
-        yield
-        return
+    """See to it that somebody answers: a worker in this process stands in while there is no other."""
     sender = RelaySender(store.relay)
     senders: dict[str, Sender] = {"web": sender, "terminal": sender}
-    async with open_engine(settings, store.redis) as engine:
-        worker = build_worker(store, engine, load_plugins(settings), senders, with_jobs=False)
-        stop = asyncio.Event()
+    engine = LazyEngine(settings, store.redis)
+    lease = Lease(store.redis, keys.WORKER_LEASE, is_guest=True)
+    worker = build_worker(store, engine, load_plugins(settings), senders, lease=lease, with_jobs=False)
+    stop = asyncio.Event()
+    try:
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.run(stop))
             try:
                 yield
             finally:
                 stop.set()
+    finally:
+        await engine.close()

@@ -357,7 +357,7 @@ def _with_engine_url(settings: Settings) -> Settings:
 async def _serve(server: Any, web: Any, host: str, port: int, setting: str) -> None:
     """Serve until a signal. Raises `StartError` for a port that cannot be had."""
     config = server.Config(
-        web, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5
+        web, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=1
     )
     instance = server.Server(config)
     try:

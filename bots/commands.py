@@ -14,36 +14,26 @@ the rest of the line. Plain functions work too and run in a thread.
 from __future__ import annotations
 
 import asyncio
-import importlib
-import importlib.util
+import contextlib
+import contextvars
 import inspect
-import pkgutil
 import re
-import sys
+import threading
 import typing
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, overload
 
 from apscheduler.triggers.cron import CronTrigger
 
-from bots.errors import BrokenPlugin, CommandError
-from bots.history import History, Turn
-from bots.message import Message
-from bots.vault import Vault
-from engine.log import logger
-from engine.types import ChatRequest, ChatTurn, Engine, Outcome, Task
-
-log = logger("bots.commands")
+from bots.errors import BrokenPlugin, CommandError, PluginFailed
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-_SPEC = "__frontdesk__"
-PREFIXES = ("/", "!")
+SPEC = "__frontdesk__"
+"""The attribute by which a decorated function is known."""
 TIMEOUT_SECONDS = 60.0
-_COMMAND_LIKE = re.compile(r"[/!][a-z][a-z0-9-]*(?=\s|$)", re.IGNORECASE)
+_THREAD = "plugin"
+_MOST_THREADS = 32
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -139,7 +129,7 @@ def command(function: Function | None = None, *, name: str | None = None) -> Any
 
     def register(function: Function) -> Function:
         called = (name or function.__name__.replace("_", "-")).lower()
-        setattr(function, _SPEC, _command(function, called))
+        setattr(function, SPEC, _command(function, called))
         return function
 
     return register if function is None else register(function)
@@ -154,7 +144,7 @@ def every(interval: str, *, channel: str) -> Callable[[Function], Function]:
     seconds = int(interval[:-1]) * units[interval[-1]]
 
     def register(function: Function) -> Function:
-        setattr(function, _SPEC, Schedule(function.__name__, function, channel, every_seconds=seconds))
+        setattr(function, SPEC, Schedule(function.__name__, function, channel, every_seconds=seconds))
         return function
 
     return register
@@ -173,7 +163,7 @@ def cron(expression: str, *, channel: str) -> Callable[[Function], Function]:
     _check_channel(channel)
 
     def register(function: Function) -> Function:
-        setattr(function, _SPEC, Schedule(function.__name__, function, channel, cron=named))
+        setattr(function, SPEC, Schedule(function.__name__, function, channel, cron=named))
         return function
 
     return register
@@ -196,105 +186,58 @@ def _named_weekdays(expression: str) -> str:
     return " ".join([*fields, re.sub(r"(?<![\w/])([0-7])(?:-([0-7]))?(?:/(\d+))?(?!\w)", named, weekdays)])
 
 
-@dataclass(slots=True)
-class Registry:
-    """Every command and schedule that was loaded, and what could not be."""
-
-    commands: dict[str, Command] = field(default_factory=dict)
-    schedules: dict[str, Schedule] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    def load(self, sources: Iterable[str]) -> None:
-        """Load modules, files and folders. A broken one is noted in `problems` and stops no other."""
-        for source in sources:
-            for name, load in _modules(source):
-                try:
-                    self._add(load())
-                # A plugin's own code runs here: anything may happen, sys.exit() too.
-                except (Exception, SystemExit) as error:
-                    self.problems.append(_problem(name, error))
-                    log.error("plugin not loaded; the others are", plugin=name, problem=self.problems[-1])
-
-    def find(self, text: str) -> tuple[Command, str] | None:
-        """The command that a message calls, and its arguments; None for anything else.
-
-        `/name …` and `!name …` call; a bare message does when it is nothing but the name.
-        """
-        text = text.strip()
-        called = text[1:] if text.startswith(PREFIXES) else None
-        line = text if called is None else called
-        for name in sorted(self.commands, key=len, reverse=True):
-            for spelling in dict.fromkeys((name, name.replace("-", " "))):
-                if line.lower() == spelling:
-                    return self.commands[name], ""
-                start, rest = line[: len(spelling)], line[len(spelling) :]
-                if called is not None and start.lower() == spelling and rest[:1].isspace():
-                    return self.commands[name], rest
-        return None
-
-    def unknown(self, text: str) -> str | None:
-        """What looks like a command but is none: a prefix and one word, then nothing or an argument."""
-        match = _COMMAND_LIKE.match(text.strip())
-        return match[0] if match and self.find(text) is None else None
-
-    def _add(self, module: ModuleType) -> None:
-        for value in vars(module).values():
-            match getattr(value, _SPEC, None):
-                case Command() as found:
-                    self.commands[found.name] = found
-                case Schedule() as found:
-                    self.schedules[found.name] = found
-
-
-class Context:
-    """What a plugin is handed: the message, and what it may do."""
-
-    def __init__(
-        self, message: Message, engine: Engine, history: History, vault: Vault, registry: Registry
-    ) -> None:
-        self.message = message
-        self.commands = tuple(registry.commands.values())
-        self._engine, self._history, self._vault = engine, history, vault
-
-    async def recent(self, count: int = 60) -> list[Turn]:
-        """The conversation's newest turns, oldest first."""
-        return await self._history.recent(self.message.conversation, count)
-
-    async def ask(self, text: str, *, task: Task = "answer", knowledge: bool = True) -> str:
-        """Ask the engine; the answer's text."""
-        request = ChatRequest(
-            (ChatTurn("user", text),),
-            conversation=str(self.message.conversation),
-            knowledge=knowledge,
-            task=task,
-        )
-        answer = ""
-        async with aclosing(self._engine.chat(request)) as pieces:
-            async for piece in pieces:
-                answer += "" if isinstance(piece, Outcome) else piece
-        return answer
-
-    async def forget_author(self) -> int:
-        """Delete everything that the author of this message said, here and in the author's other
-        conversations of this workspace; return the number of turns."""
-        author = self.message.author.id
-        here = self.message.conversation
-        for conversation in {here, *await self._history.conversations(here, author)}:
-            await self._vault.forget(conversation, author)
-        return await self._history.forget(here, author)
-
-
 async def run(function: Callable[..., Any], *arguments: Any, timeout: float = TIMEOUT_SECONDS) -> str:
     """Call a plugin's function, async or not, for at most `timeout` seconds; its text.
 
-    Raises `CommandError` for what its user should know; everything else that it raises is its fault.
+    Raises `CommandError` for what its user should know, `TimeoutError`, and what the function raises;
+    a `sys.exit()` or a cancellation of the plugin's own making comes out as `PluginFailed`.
     """
-    async with asyncio.timeout(timeout):
-        if inspect.iscoroutinefunction(function):
-            result = await function(*arguments)
-        else:
-            result = await asyncio.to_thread(function, *arguments)
+    try:
+        async with asyncio.timeout(timeout):
+            if inspect.iscoroutinefunction(function):
+                result = await function(*arguments)
+            else:
+                result = await _in_thread(function, *arguments)
+    except SystemExit as error:
+        raise PluginFailed("the plugin called sys.exit()") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # we are being stopped ourselves
+            raise
+        raise PluginFailed("the plugin cancelled itself") from error
     return "" if result is None else str(result)
+
+
+async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a plain function in a thread of its own.
+
+    Not in asyncio's pool: a plugin that hangs would take one of its few threads for ever, and with them
+    every name look-up. A hanging thread is a daemon, and ends with the process.
+    """
+    if sum(thread.name == _THREAD for thread in threading.enumerate()) >= _MOST_THREADS:
+        raise CommandError("Too many commands are still running. Please try again later.")
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def deliver(result: Any, error: BaseException | None) -> None:
+        if future.done():  # timed out meanwhile
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error if isinstance(error, Exception) else PluginFailed(repr(error)))
+
+    def call() -> None:
+        result, failure = None, None
+        try:
+            result = function(*arguments)
+        except BaseException as error:  # handed to the caller, whatever it is
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(deliver, result, failure)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(call,), name=_THREAD, daemon=True).start()
+    return await future
 
 
 _QUOTED = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)')(?=\s|$)""")
@@ -326,55 +269,6 @@ def _command(function: Callable[..., Any], name: str) -> Command:
     )
     help_text = inspect.getdoc(function) or "No description."
     return Command(name, help_text, function, parameters)
-
-
-def _modules(source: str) -> Iterable[tuple[str, Callable[[], ModuleType]]]:
-    """What a source names: a folder's files, a file, or a module and its submodules."""
-    path = Path(source)
-    if path.is_dir():
-        files = sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
-        return [(str(file), _from_file(file)) for file in files]
-    if path.suffix == ".py":
-        return [(source, _from_file(path))]
-    try:
-        package = importlib.import_module(source)
-    except (Exception, SystemExit) as error:  # the module's own code runs here
-        return [(source, _raise(error))]
-    inner = [f"{source}.{found.name}" for found in pkgutil.iter_modules(getattr(package, "__path__", ()))]
-    return [(name, _from_module(name)) for name in [source, *inner]]
-
-
-def _from_module(name: str) -> Callable[[], ModuleType]:
-    return lambda: importlib.import_module(name)
-
-
-def _from_file(path: Path) -> Callable[[], ModuleType]:
-    """A file under a made-up module name, so that it may be called what it likes."""
-
-    def load() -> ModuleType:
-        name = f"frontdesk_plugin_{path.stem}_{abs(hash(path.resolve())):x}"
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None or not path.is_file():
-            raise BrokenPlugin("no such file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module
-
-    return load
-
-
-def _raise(error: BaseException) -> Callable[[], ModuleType]:
-    def fail() -> ModuleType:
-        raise error
-
-    return fail
-
-
-def _problem(name: str, error: BaseException) -> str:
-    if isinstance(error, SyntaxError):
-        return f"{name}, line {error.lineno}: {error.msg}"
-    return f"{name}: {type(error).__name__}: {error}"
 
 
 def help_text(commands: Sequence[Command]) -> str:

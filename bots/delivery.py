@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from bots.adapter import Sender, nonce_of
+from bots.errors import PlatformBusy
 from bots.message import Message, Reply
 from bots.split import split
 from bots.turns import Turns, TurnState
@@ -16,6 +17,7 @@ from engine.filter import mask_placeholders, restore_placeholders
 
 # An answer shorter than this is not posted yet while more is coming.
 _FIRST_CHARACTERS = 20
+_SURPLUS = "(see above)"
 
 
 class Delivery:
@@ -43,15 +45,19 @@ class Delivery:
         visible = self._visible(_without_half_placeholder(text))
         if not visible.strip():  # no platform takes an empty post
             return
-        await self._send(visible)
-        self._last_edit = asyncio.get_running_loop().time()
+        wait = 0.0
+        try:
+            await self._send(visible)
+        except PlatformBusy as error:  # only a glimpse was refused: the answer itself goes on
+            wait = error.retry_after
+        self._last_edit = asyncio.get_running_loop().time() + wait
 
     async def finish(self, reply: Reply) -> None:
         """Show the whole reply."""
         text = self._visible(reply.text)
         if not self._sender.shows_citations:
             text += _sources(reply)
-        await self._send(text)
+        await self._send(text, is_whole=True)
         await self._sender.finish(self._message, text, reply)
 
     def _visible(self, text: str) -> str:
@@ -59,8 +65,11 @@ class Delivery:
             return restore_placeholders(text, self._values)
         return mask_placeholders(text)
 
-    async def _send(self, text: str) -> None:
-        for part, content in enumerate(split(text, self._sender.limit)):
+    async def _send(self, text: str, *, is_whole: bool = False) -> None:
+        parts = split(text, self._sender.limit)
+        # A reply made again may be shorter than what an earlier attempt showed; a post cannot be empty.
+        surplus = [_SURPLUS for part in self._state.refs if is_whole and part >= len(parts)]
+        for part, content in enumerate([*parts, *surplus]):
             if self._shown.get(part) == content:
                 continue
             if (ref := self._state.refs.get(part)) is not None:

@@ -6,11 +6,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from bots import commands
-from bots.commands import Command, Context, Registry
+from bots.commands import Command
+from bots.context import Context
 from bots.errors import CommandError
 from bots.history import History, Turn
 from bots.message import Message, Reply
-from bots.vault import Vault
+from bots.privacy import Privacy
+from bots.registry import Registry
 from engine.errors import BadRequest, Unavailable
 from engine.log import logger
 from engine.types import ChatRequest, ChatTurn, Engine, Outcome
@@ -25,8 +27,8 @@ TOO_SLOW = "Sorry, the command `{name}` took too long and was stopped."
 class Desk:
     """Answers messages. Knows nothing of platforms and of how a reply is delivered."""
 
-    def __init__(self, engine: Engine, history: History, vault: Vault, registry: Registry) -> None:
-        self._engine, self._history, self._vault, self._registry = engine, history, vault, registry
+    def __init__(self, engine: Engine, history: History, privacy: Privacy, registry: Registry) -> None:
+        self._engine, self._history, self._privacy, self._registry = engine, history, privacy, registry
 
     async def answer(self, message: Message) -> AsyncGenerator[str | Reply, None]:
         """Yield pieces of the reply's text, then the whole `Reply`.
@@ -68,7 +70,7 @@ class Desk:
             yield Reply(str(error), decision="error")
 
     async def _run_command(self, command: Command, arguments: str, message: Message) -> Reply:
-        context = Context(message, self._engine, self._history, self._vault, self._registry)
+        context = self._context(message)
         try:
             text = await commands.run(command.function, context, *command.parse(arguments))
         except CommandError as error:
@@ -90,13 +92,17 @@ class Desk:
         schedule = self._registry.schedules.get(message.job)
         if schedule is None:
             return Reply("", decision="command")
-        context = Context(message, self._engine, self._history, self._vault, self._registry)
+        context = self._context(message)
         try:
             arguments = [context] if schedule.takes_context else []
             return Reply(await commands.run(schedule.function, *arguments), decision="command")
         except Exception:  # a plugin's own code, see above
             log.exception("a scheduled job failed; nothing was posted", job=message.job)
             return Reply("", decision="command")
+
+    def _context(self, message: Message) -> Context:
+        known = tuple(self._registry.commands.values())
+        return Context(message, self._engine, self._history, self._privacy, known)
 
     def _help(self) -> str:
         listed = commands.help_text(tuple(self._registry.commands.values()))

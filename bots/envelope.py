@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bots.errors import StartError, Undecipherable
+from bots.message import ConversationKey
 from bots.settings import Settings, folder, secret
 
 _VERSION = b"\x01"
@@ -58,6 +59,10 @@ class Envelope:
         """A keyed name for something that must be found again but not be read: 32 hex digits."""
         message = "\0".join(parts).encode()
         return hmac.new(self._index_key, message, hashlib.sha256).hexdigest()[:32]
+
+    def author_index(self, conversation: ConversationKey, author_id: str) -> str:
+        """The keyed name of a person in a workspace."""
+        return self.index("author", conversation.platform, conversation.workspace, author_id)
 
 
 def _derive(master_key: bytes, purpose: bytes) -> bytes:

@@ -39,6 +39,10 @@ class BrokenPlugin(BotError):
     pass
 
 
+class PluginFailed(BotError):
+    pass
+
+
 class LeaseLost(BotError):
     pass
 

@@ -59,7 +59,7 @@ class History:
     def entry(self, conversation: ConversationKey, turn: Turn) -> HistoryEntry:
         """One turn, sealed for its conversation."""
         sealed = self._envelope.seal(json.dumps(asdict(turn), ensure_ascii=False), keys.history(conversation))
-        return HistoryEntry(sealed, self._author_index(conversation, turn.author.id))
+        return HistoryEntry(sealed, self._envelope.author_index(conversation, turn.author.id))
 
     async def append(self, conversation: ConversationKey, turns: list[Turn]) -> None:
         """Add turns outside of a message's life: given context, as `ask --history` has it."""
@@ -83,6 +83,10 @@ class History:
             turns.append(Turn(fields["role"], fields["content"], author, citations))
         return turns
 
+    async def has(self, conversation: ConversationKey) -> bool:
+        """Whether anything was said here that is remembered."""
+        return bool(await self._redis.exists(keys.history(conversation)))
+
     async def purge(self) -> int:
         """Drop every turn older than the retention time; return how many."""
         oldest = int((time.time() - self._retention) * 1000)
@@ -93,13 +97,13 @@ class History:
 
     async def conversations(self, conversation: ConversationKey, author_id: str) -> list[ConversationKey]:
         """Where this author took part, in the workspace of `conversation`."""
-        index = self._author_index(conversation, author_id)
+        index = self._envelope.author_index(conversation, author_id)
         names = await self._redis.smembers(keys.conversations(index))
         return [ConversationKey.parse(name.decode()) for name in names]
 
     async def forget(self, conversation: ConversationKey, author_id: str) -> int:
         """Delete what this author said anywhere in the workspace, and the replies to it; return how many."""
-        index = self._author_index(conversation, author_id)
+        index = self._envelope.author_index(conversation, author_id)
         forgotten = 0
         for found in await self.conversations(conversation, author_id):
             forgotten += await self._forget_in(found, index)
@@ -111,6 +115,3 @@ class History:
         found = await self._redis.xrange(key)
         mine = [entry_id for entry_id, fields in found if fields[b"a"].decode() == index]
         return int(await self._redis.xdel(key, *mine)) if mine else 0
-
-    def _author_index(self, conversation: ConversationKey, author_id: str) -> str:
-        return self._envelope.index("author", conversation.platform, conversation.workspace, author_id)

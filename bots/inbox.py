@@ -49,10 +49,10 @@ redis.call('XDEL', KEYS[2], ARGV[3])
 redis.call('DEL', KEYS[5])
 return 1
 """
-# KEYS: lease, inbox, dead letters, turn   ARGV: fence, group, entry id, sealed message, reason
+# KEYS: lease, inbox, dead letters, turn   ARGV: fence, group, entry id, sealed message, reason, author index
 _BURY = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('XADD', KEYS[3], '*', 'm', ARGV[4], 'reason', ARGV[5])
+redis.call('XADD', KEYS[3], '*', 'm', ARGV[4], 'reason', ARGV[5], 'a', ARGV[6])
 redis.call('XACK', KEYS[2], ARGV[2], ARGV[3])
 redis.call('XDEL', KEYS[2], ARGV[3])
 redis.call('DEL', KEYS[4])
@@ -155,7 +155,8 @@ class Inbox:
         """Give a message up: move it to the dead letters. Raises `LeaseLost` like `finish`."""
         sealed = self._envelope.seal(entry.message.to_json(), _CONTEXT)
         where = [keys.WORKER_LEASE, keys.INBOX, keys.DEAD_LETTERS, keys.turn(entry.message.id)]
-        if not await self._bury(keys=where, args=[fence, keys.WORKERS, entry.id, sealed, reason]):
+        author = self._envelope.author_index(entry.message.conversation, entry.message.author.id)
+        if not await self._bury(keys=where, args=[fence, keys.WORKERS, entry.id, sealed, reason, author]):
             raise LeaseLost
 
     async def backlog(self) -> int:

@@ -26,12 +26,20 @@ class Intake:
         When this returns, the message survives anything; when it raises, the platform must not be told
         that it arrived.
         """
-        text, *files = await self._redact(message, [message.text, *(a.text for a in message.attachments)])
-        attachments = tuple(
-            replace(attachment, text=cleaned)
-            for attachment, cleaned in zip(message.attachments, files, strict=True)
+        files = message.attachments
+        given = [message.text, message.author.name]
+        given += [part for file in files for part in (file.text, file.name, file.problem)]
+        text, name, *parts = await self._redact(message, [_encodable(part) for part in given])
+        message = replace(
+            message,
+            text=text,
+            author=replace(message.author, name=name),
+            attachments=tuple(
+                replace(file, text=parts[row], name=parts[row + 1], problem=parts[row + 2])
+                for file, row in zip(files, range(0, len(parts), 3), strict=True)
+            ),
         )
-        return await self._inbox.put(replace(message, text=text, attachments=attachments), also)
+        return await self._inbox.put(message, also)
 
     async def _redact(self, message: Message, texts: list[str]) -> list[str]:
         """Placeholders instead of values, all asked for in one step so that numbers follow the text."""
@@ -51,3 +59,8 @@ class Intake:
                 position = finding.end
             redacted.append("".join([*pieces, text[position:]]))
         return redacted
+
+
+def _encodable(text: str) -> str:
+    """`text` without lone surrogates, which odd terminals and clients produce and nothing can store."""
+    return text.encode("utf-8", "replace").decode()

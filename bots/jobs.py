@@ -19,9 +19,10 @@ from apscheduler.triggers.interval import IntervalTrigger
 from redis.asyncio import Redis
 
 from bots import keys
-from bots.commands import Registry, Schedule
-from bots.history import History
+from bots.commands import Schedule
 from bots.message import Author, ConversationKey, Message
+from bots.privacy import Privacy
+from bots.registry import Registry
 from engine.log import logger
 
 log = logger("bots.jobs")
@@ -37,9 +38,9 @@ Put = Callable[[Message], Awaitable[bool]]
 class Jobs:
     """Runs while a worker holds the lease. `start` and `stop` may be called again and again."""
 
-    def __init__(self, redis: Redis, put: Put, registry: Registry, history: History) -> None:
+    def __init__(self, redis: Redis, put: Put, registry: Registry, privacy: Privacy) -> None:
         self._redis: Any = redis
-        self._put, self._registry, self._history = put, registry, history
+        self._put, self._registry, self._privacy = put, registry, privacy
         self._scheduler: AsyncIOScheduler | None = None
 
     def start(self) -> None:
@@ -98,8 +99,8 @@ class Jobs:
         await self._redis.hset(keys.JOBS, schedule.name, json.dumps(record))
 
     async def _purge(self) -> None:
-        if dropped := await self._history.purge():
-            log.info("history older than the retention time was dropped", turns=dropped)
+        if dropped := await self._privacy.purge():
+            log.info("what was older than the retention time was dropped", turns_and_values=dropped)
 
 
 def trigger_of(schedule: Schedule) -> BaseTrigger:

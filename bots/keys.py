@@ -10,6 +10,7 @@ WORKERS = "workers"
 WORKER_LEASE = "frontdesk:lease:worker"
 JOBS = "frontdesk:jobs"
 HISTORIES = "frontdesk:history:"
+VAULTS = "frontdesk:vault:"
 
 
 def claim(event_id: str) -> str:
@@ -29,7 +30,7 @@ def history(conversation: ConversationKey) -> str:
 
 def vault(conversation: ConversationKey) -> str:
     """The values behind the conversation's placeholders."""
-    return f"frontdesk:vault:{conversation}"
+    return f"{VAULTS}{conversation}"
 
 
 def conversations(author_index: str) -> str:

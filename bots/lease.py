@@ -17,6 +17,9 @@ from bots.errors import LeaseLost
 
 LEASE_MS = 4000
 _RENEW_SECONDS = 1.0
+_WANTED_MS = 2000
+# How long a lease must have been free before a guest takes it from a worker that may be starting again.
+_GUEST_SECONDS = 10.0
 
 # KEYS: lease   ARGV: token, milliseconds
 _RENEW = """
@@ -30,9 +33,15 @@ return 0
 
 
 class Lease:
-    """A named lease; `token` is this holder's fence."""
+    """A named lease; `token` is this holder's fence.
 
-    def __init__(self, redis: Redis, key: str) -> None:
+    A guest (a terminal that works for itself when nobody else does) takes a lease only once it has been
+    free for a while, and gives it back when somebody who is here to stay wants it.
+    """
+
+    def __init__(self, redis: Redis, key: str, *, is_guest: bool = False) -> None:
+        self._is_guest, self._wanted_key = is_guest, f"{key}:wanted"
+        self._free_at = float("-inf")
         self._redis: Any = redis
         self._key = key
         self.token = secrets.token_hex(16)
@@ -42,8 +51,24 @@ class Lease:
 
     async def acquire(self) -> None:
         """Wait until nobody else has the lease, then take it."""
-        while not await self._redis.set(self._key, self.token, nx=True, px=LEASE_MS):
+        while True:
+            if not self._is_guest:
+                await self._redis.set(self._wanted_key, 1, px=_WANTED_MS)
+            may_take = not self._is_guest or await self._may_take_as_guest()
+            if may_take and await self._redis.set(self._key, self.token, nx=True, px=LEASE_MS):
+                return
             await asyncio.sleep(0.2)
+
+    async def _may_take_as_guest(self) -> bool:
+        """Whether the lease was free all the time that a guest has to wait; none at the first look."""
+        now = asyncio.get_running_loop().time()
+        if await self.is_held() or await self._redis.exists(self._wanted_key):
+            self._free_at = now + _GUEST_SECONDS
+        return now >= self._free_at
+
+    async def is_wanted(self) -> bool:
+        """Whether this is a guest's lease and somebody else waits for it."""
+        return self._is_guest and bool(await self._redis.exists(self._wanted_key))
 
     async def is_held(self) -> bool:
         """Whether anybody has it."""

@@ -107,5 +107,10 @@ def secret(value: SecretStr | None) -> str | None:
 
 def folder(path: Path) -> Path:
     """`path`, made if need be, readable by nobody else."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StartError(
+            f"the folder {path} cannot be made ({error.strerror}): see FRONTDESK_DATA_DIR"
+        ) from error
     return path

@@ -30,7 +30,9 @@ from engine.log import logger
 
 CANNOT_START = 2
 _READY_SECONDS = 600
-_STOP_SECONDS = 9
+# Together with what Redis may take these stay within ten seconds.
+_CHAT_STOP_SECONDS = 6.0
+_ENGINE_STOP_SECONDS = 1.5
 _LONGEST_PAUSE = 30.0
 
 log = logger("bots.up")
@@ -111,11 +113,17 @@ class Children:
         return start_child([sys.executable, "-P", "-m", "bots", name], environment=self._environment)
 
     async def stop(self) -> None:
-        """End them all, chat side first, each politely and then not."""
-        for child in self._running:
+        """End them all: the chat side first, which still needs the engine for the answers in hand."""
+        chat_side = [child for child in self._running if child.name != "engine"]
+        await self._end(chat_side, _CHAT_STOP_SECONDS)
+        await self._end([child for child in self._running if child not in chat_side], _ENGINE_STOP_SECONDS)
+
+    async def _end(self, children: list[Child], seconds: float) -> None:
+        """Ask them to end; kill those that do not in time."""
+        for child in children:
             child.process.terminate()
-        deadline = time.monotonic() + _STOP_SECONDS
-        for child in self._running:
+        deadline = time.monotonic() + seconds
+        for child in children:
             while child.process.poll() is None and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
             if child.process.poll() is None:

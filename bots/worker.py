@@ -34,9 +34,12 @@ _MOST_IN_HAND = 512
 _TAKE_COUNT = 32
 _TAKE_MS = 1000
 _TYPING_SECONDS = 8
-_DRAIN_SECONDS = 7
-# A platform may stay busy for this long before its refusals count as failed attempts.
-_BUSY_SECONDS = 3600
+_DRAIN_SECONDS = 5
+# How long a platform may stay busy, and an engine away (it may be loading a large model), before that
+# counts as failed attempts of the message. Seconds.
+_PLATFORM_PATIENCE = 3600.0
+_ENGINE_PATIENCE = 600.0
+_LONGEST_PAUSE = 15.0
 _SORRY = "Sorry, I cannot answer at the moment. Please try again later, or ask for a colleague."
 
 log = logger("bots.worker")
@@ -57,10 +60,11 @@ class Worker:
         jobs: Jobs | None,
         senders: Mapping[str, Sender],
         retry_seconds: float = 1.0,
+        engine_patience: float = _ENGINE_PATIENCE,
     ) -> None:
         self._inbox, self._lease, self._turns, self._vault = inbox, lease, turns, vault
         self._history, self._desk, self._jobs, self._senders = history, desk, jobs, senders
-        self._retry_seconds = retry_seconds
+        self._retry_seconds, self._engine_patience = retry_seconds, engine_patience
         self._tails: dict[str, asyncio.Task[None]] = {}
         self._in_hand: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
@@ -92,7 +96,7 @@ class Worker:
                 for entry in await self._inbox.leftovers():
                     self._enqueue(group, entry)
                 # A cancellation may get lost in redis-py: whoever has lost the lease must not read on.
-                while not stop.is_set() and not keeping.done():
+                while not stop.is_set() and not keeping.done() and not await self._should_step_down():
                     for entry in await self._inbox.take(_TAKE_COUNT, _TAKE_MS):
                         self._enqueue(group, entry)
                     if len(self._in_hand) >= _MOST_IN_HAND:
@@ -106,6 +110,10 @@ class Worker:
                 self._in_hand.clear()
                 self._lease.let_go()
         await self._lease.release()
+
+    async def _should_step_down(self) -> bool:
+        """Whether a worker that is here to stay waits for a guest's lease, and nothing is in hand."""
+        return not self._in_hand and await self._lease.is_wanted()
 
     def _enqueue(self, group: asyncio.TaskGroup, entry: Entry) -> None:
         """Start the entry behind its conversation's last one."""
@@ -144,7 +152,10 @@ class Worker:
                 "no sender for this platform here; left alone", platform=message.conversation.platform
             )
             return
+        began, tries = time.monotonic(), 0
         while True:
+            tries += 1
+            pause = min(self._retry_seconds * 2**tries, _LONGEST_PAUSE)
             state = await self._turns.begin(message)
             if state.attempts > MOST_ATTEMPTS:
                 await self._give_up(entry, sender, state)
@@ -161,15 +172,17 @@ class Worker:
                 await self._inbox.bury(entry, self._lease.token, str(error))
                 return
             except PlatformBusy as error:
-                if time.time() - message.sent_at < _BUSY_SECONDS:
+                if time.monotonic() - began < _PLATFORM_PATIENCE:
                     await self._turns.forgive(message)
                 await asyncio.sleep(error.retry_after)
             except EngineError as error:
                 log.warning("the engine cannot answer now; trying again", reason=str(error))
-                await asyncio.sleep(self._retry_seconds * 2**state.attempts)
+                if time.monotonic() - began < self._engine_patience:
+                    await self._turns.forgive(message)
+                await asyncio.sleep(pause)
             except Exception:  # a fault of ours must not take the other conversations down
                 log.exception("a message could not be answered; trying again", attempt=state.attempts)
-                await asyncio.sleep(self._retry_seconds * 2**state.attempts)
+                await asyncio.sleep(pause)
 
     async def _answer(self, message: Message, sender: Sender, state: TurnState) -> Reply:
         delivery = Delivery(sender, self._vault, self._turns, message, state)
@@ -199,6 +212,7 @@ class Worker:
         )
         delivery = Delivery(sender, self._vault, self._turns, entry.message, state)
         try:
+            await delivery.begin()
             await delivery.finish(state.reply or Reply(_SORRY, decision="error"))
         except RedisError:
             raise

@@ -11,7 +11,7 @@ import time
 import psutil
 
 from bots.build import build_worker
-from bots.commands import Registry
+from bots.registry import Registry
 from bots.tasks import end
 
 

@@ -19,10 +19,10 @@ import bots.lease
 import bots.worker
 from bots import keys
 from bots.build import open_store
-from bots.commands import Registry
 from bots.desk import Desk
 from bots.lease import Lease
 from bots.message import Attachment, Author, ConversationKey, Message
+from bots.registry import Registry
 from bots.settings import Settings
 from bots.tasks import end
 from bots.worker import Worker
@@ -182,10 +182,11 @@ def build(store, engine, sender, *, registry=None, jobs=None):
         turns=store.turns,
         vault=store.vault,
         history=store.history,
-        desk=Desk(engine, store.history, store.vault, registry or Registry()),
+        desk=Desk(engine, store.history, store.privacy, registry or Registry()),
         jobs=jobs,
         senders={"test": sender},
         retry_seconds=0.01,
+        engine_patience=0,
     )
 
 

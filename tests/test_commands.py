@@ -9,11 +9,12 @@ from scripted import ANNA, BEN, ScriptedEngine, conversation, message
 
 from bots import commands
 from bots.build import load_plugins
-from bots.commands import Registry, cron, every
+from bots.commands import cron, every
 from bots.desk import Desk
 from bots.errors import BrokenPlugin, CommandError
 from bots.history import Turn
 from bots.message import Attachment
+from bots.registry import Registry
 from bots.settings import Settings
 from engine.errors import ContextTooLong, Unavailable
 from plugins import Context, command
@@ -21,7 +22,7 @@ from plugins import Context, command
 
 def command_of(function):
     """What `@command` made of it."""
-    return vars(function)[commands._SPEC]
+    return vars(function)[commands.SPEC]
 
 
 @command
@@ -151,7 +152,9 @@ class TestFinding:
     def test_anything_else_calls_none(self, registry, text):
         assert registry.find(text) is None
 
-    @pytest.mark.parametrize(("text", "unknown"), [("/nope 1", "/nope"), ("!Nope", "!Nope")])
+    @pytest.mark.parametrize(
+        ("text", "unknown"), [("/kindz 1", "/kindz"), ("!Nope", "!Nope"), ("!wow my parcel never came", None)]
+    )
     def test_what_looks_like_a_command_is_known_to_be_none(self, registry, text, unknown):
         assert registry.unknown(text) == unknown
 
@@ -281,7 +284,7 @@ class TestSchedules:
 def desk_with(store, function, engine=None):
     found = command_of(function)
     registry = Registry(commands={found.name: found})
-    return Desk(engine or ScriptedEngine(), store.history, store.vault, registry)
+    return Desk(engine or ScriptedEngine(), store.history, store.privacy, registry)
 
 
 async def answer(desk, question):
@@ -376,7 +379,7 @@ class TestThoseThatShip:
 
     @pytest.fixture
     def desk(self, store, engine):
-        return Desk(engine, store.history, store.vault, load_plugins(Settings()))
+        return Desk(engine, store.history, store.privacy, load_plugins(Settings()))
 
     async def test_help_lists_every_command(self, desk, engine):
         reply = await answer(desk, message("/help"))

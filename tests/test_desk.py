@@ -19,7 +19,7 @@ def ask(store):
     """Have a message answered: the pieces, and the reply."""
 
     async def answered(question, engine):
-        desk = Desk(engine, store.history, store.vault, load_plugins(Settings()))
+        desk = Desk(engine, store.history, store.privacy, load_plugins(Settings()))
         *pieces, reply = [piece async for piece in desk.answer(question)]
         return pieces, reply
 

@@ -76,7 +76,7 @@ def test_the_chat_side_runs_without_torch():
         "for name in ('torch', 'transformers', 'numpy', 'tokenizers'): sys.modules[name] = None\n"
         "import bots.cli, bots.platforms.web, bots.platforms.slack, plugins\n"
         "import warnings; warnings.simplefilter('ignore'); import bots.platforms.discord\n"
-        "from bots.commands import Registry\n"
+        "from bots.registry import Registry\n"
         "registry = Registry(); registry.load(['plugins']); assert not registry.problems, registry.problems\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -9,9 +9,10 @@ import pytest
 from scripted import ANNA, ScriptedEngine, ScriptedSender, conversation, until, working
 
 from bots import keys
-from bots.commands import Registry, Schedule
+from bots.commands import Schedule
 from bots.history import Turn
 from bots.jobs import Jobs, last_run, trigger_of
+from bots.registry import Registry
 
 
 async def news(ctx):
@@ -37,7 +38,7 @@ def jobs(store):
     made = []
 
     def make(*schedules):
-        made.append(Jobs(store.redis, store.inbox.put, registry_of(*schedules), store.history))
+        made.append(Jobs(store.redis, store.inbox.put, registry_of(*schedules), store.privacy))
         return made[-1]
 
     yield make
@@ -180,12 +181,12 @@ async def test_the_text_of_a_job_is_posted_to_its_channel_by_the_worker(store, j
 
 def test_a_weekday_by_number_is_the_day_that_cron_means():
     """Cron counts from Sunday, APScheduler from Monday."""
-    from bots.commands import _SPEC, cron
+    from bots.commands import SPEC, cron
 
     @cron("0 9 * * 1", channel="test:general")
     def weekly(ctx): ...
 
-    trigger = trigger_of(vars(weekly)[_SPEC])
+    trigger = trigger_of(vars(weekly)[SPEC])
     assert trigger.get_next_fire_time(None, datetime(2024, 1, 3, tzinfo=UTC)) == datetime(
         2024, 1, 8, 9, tzinfo=UTC
     )  # a Monday

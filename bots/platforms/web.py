@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets
@@ -64,7 +65,7 @@ def create_app(receive: Receive, relay: Relay, history: History, vault: Vault) -
         response.headers["Cache-Control"] = "no-store"
         response.set_cookie(
             _COOKIE,
-            _session(request) or secrets.token_urlsafe(32),
+            _cookie(request) or secrets.token_urlsafe(32),
             max_age=_COOKIE_SECONDS,
             httponly=True,
             samesite="strict",
@@ -154,9 +155,15 @@ async def _follow(relay: Relay, conversation: ConversationKey, after: str) -> As
                 yield f"id: {item[0]}\ndata: {json.dumps(item[1], ensure_ascii=False)}\n\n"
 
 
-def _session(request: Request) -> str | None:
+def _cookie(request: Request) -> str | None:
     found = request.cookies.get(_COOKIE, "")
     return found if _SESSION.fullmatch(found) else None
+
+
+def _session(request: Request) -> str | None:
+    """The session's name. The cookie is a credential, and names are stored: so a digest of it."""
+    cookie = _cookie(request)
+    return hashlib.sha256(cookie.encode()).hexdigest()[:32] if cookie else None
 
 
 def _conversation(session: str) -> ConversationKey:

@@ -1,0 +1,26 @@
+"""What is kept about people, everywhere it lies: dropped when its time is over, deleted when they ask."""
+
+from __future__ import annotations
+
+from bots.dead_letters import DeadLetters
+from bots.history import History
+from bots.message import ConversationKey
+from bots.vault import Vault
+
+
+class Privacy:
+    """One place that knows every store of what customers wrote."""
+
+    def __init__(self, history: History, vault: Vault, dead_letters: DeadLetters) -> None:
+        self._history, self._vault, self._dead_letters = history, vault, dead_letters
+
+    async def purge(self) -> int:
+        """Drop everything older than the retention time; return the number of turns, values and letters."""
+        return await self._history.purge() + await self._vault.purge() + await self._dead_letters.purge()
+
+    async def forget(self, conversation: ConversationKey, author_id: str) -> int:
+        """Delete what this author said anywhere in the workspace; return the number of turns and letters."""
+        for found in {conversation, *await self._history.conversations(conversation, author_id)}:
+            await self._vault.forget(found, author_id)
+        forgotten = await self._history.forget(conversation, author_id)
+        return forgotten + await self._dead_letters.forget(conversation, author_id)
