@@ -30,6 +30,8 @@ from redis.exceptions import RedisError
 from bots.errors import DataDirInUse, StartError
 from bots.settings import Settings, folder, secret
 
+# An `ask` that is about to end may own the folder.
+_OWNER_WAIT_SECONDS = 5.0
 _START_SECONDS = 15
 _STOP_SECONDS = 2
 # sun_path holds 108 bytes on Linux, 104 on macOS.
@@ -183,7 +185,7 @@ async def _lock(lock: IO[str], *, wait: bool) -> bool:
 
     With `wait` the other may be an `ask` that is about to end.
     """
-    deadline = time.monotonic() + (5 if wait else 0)
+    deadline = time.monotonic() + (_OWNER_WAIT_SECONDS if wait else 0)
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,77 +1,171 @@
 """Whether a sentence is supported by passages: what is not supported is never shown.
 
-A lexical check. A sentence is supported by one passage sentence or two neighbours that hold most of its
-words, all of its numbers, links and names, and as much negation. It errs on the side of refusing: what
-is refused is replaced by a quotation, which is always right.
+A lexical check. A sentence is supported when it is a sentence of a passage, or one with words left out:
+its words stand in one passage sentence in the same order, from that sentence's beginning on, and nothing
+is left out that limits what is said: no number or neighbour of a number, no negation, no condition
+("if", "only", "or", "before", "over", "must", …). Two neighbouring sentences may be joined ("…, and it …").
+It errs on the side of refusing: what is refused is replaced by a quotation, which is always right.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice, pairwise
 
-from engine.documents import sentences
-from engine.lexical import content_terms
+from engine.lexical import content_terms, terms
 
-# Share of a sentence's content words that its support must hold.
-_COVERAGE = 0.75
 # A sentence with fewer content words ("Yes.") says nothing alone, and is shown only before one that does.
 _SUBSTANCE = 3
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-_LINK = re.compile(r"https?://\S+|\b[\w.+-]+@[\w-]+\.[\w.]+")
-_NAME = re.compile(r"(?<=[a-z,;] )[A-Z][\w-]+")
-_NEGATION = re.compile(
-    r"\b(?:no|not|never|none|neither|nor|cannot|without|nothing|only|except|unless)\b|n['’]t\b", re.IGNORECASE
+# Places at which a sentence is tried as two joined ones.
+_MOST_JOINTS = 32
+# Bounded, so that no text makes it slow: RFC 5321 gives an address' local part 64 characters.
+_TOKEN = re.compile(
+    r"(?P<link>https?://\S+|[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8})"
+    r"|(?P<number>\d+(?:[.,:]\d+)*)|(?P<word>[^\W_]+(?:['’][^\W_]+)?)|[€$£¥%]"
 )
+_JOINT = re.compile(r"[,;–—]?\s+(?:and|but)\s+|[,;–—]\s+")
+_PRONOUN = re.compile(r"(?:it|they|this|these|he|she)\s+", re.IGNORECASE)
 _ENDED = re.compile(r"[.!?。！？][\"'”’)]*\s|[。！？]|\n")
+_ITEM = re.compile(r"[-*•+#|>]|\d+[.)]\s")
+
+# Words that may come and go.
+_FILLER = frozenset(
+    "a an the this these those it its is are was were be been being am have has had having do does did done "
+    "will would of in on at for with there here then so as also please very too yes sure certainly course "
+    "well hello hi thank thanks".split()
+)
+# One spelling for words that say the same.
+_SAME = {
+    word: same
+    for same, words in {
+        "not": "no never none neither nor nothing nicht kein keine keinen keinem keiner nie ne pas jamais "
+        "nunca mai niet geen nooit ikke aldrig inte não не",
+        "without": "ohne sans sin senza zonder uden utan sem",
+        "only": "nur seulement solo sólo solamente kun alleen",
+        "unless": "except sauf außer salvo",
+        "if": "when whenever provided wenn falls si se als hvis",
+        "can": "could may might",
+        "must": "shall",
+        "we": "us our ours",
+        "you": "your yours",
+        "they": "them their theirs",
+        "eur": "€ euro euros",
+        "usd": "$ dollar dollars",
+        "gbp": "£ pound pounds",
+        "%": "percent percents",
+    }.items()
+    for word in words.split()
+}
+# Words that limit what is said: a sentence has all of its passage sentence's, and no other.
+_LIMITS = frozenset(
+    "not without only just unless if or can must should free over under above below before after more less "
+    "fewer least most until till than between within some sometimes often usually normally generally "
+    "almost about that which who whose % eur usd gbp".split()
+)
+_SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety hundred".split()
+_NUMBERS = {word: str(value) for value, word in enumerate(_SMALL)} | {
+    word: str(10 * value) for value, word in enumerate(_TENS, 2)
+}
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What a stretch of text says, as far as words show it."""
+def _tokens(text: str) -> list[str]:
+    """The words that count, in order, each in one spelling."""
+    found: list[str] = []
+    for match in _TOKEN.finditer(text):
+        token = match[0].lower()
+        if match["link"]:
+            found.append(token.rstrip(".,;:!?)\"'"))
+        elif match["word"]:
+            found.extend(_words(token))
+        else:
+            found.append(_SAME.get(token, token))
+    return found
 
-    terms: frozenset[str]
-    numbers: frozenset[str]
-    names: frozenset[str]
-    is_negated: bool
 
-    @classmethod
-    def of(cls, text: str) -> _Facts:
-        names = (name.rstrip(".,;:").lower() for name in [*_LINK.findall(text), *_NAME.findall(text)])
-        return cls(
-            frozenset(content_terms(text)),
-            frozenset(_NUMBER.findall(text)),
-            frozenset(names),
-            _NEGATION.search(text) is not None,
-        )
+def _words(word: str) -> Iterator[str]:
+    if word == "cannot" or word.endswith(("n't", "n’t")):
+        verb = {"cannot": "can", "ca": "can"}.get(word.removesuffix("n't").removesuffix("n’t"), word[:-3])
+        yield from _words(verb) if verb in _LIMITS or verb in _SAME else ()
+        yield "not"
+    elif word in _NUMBERS:
+        yield _NUMBERS[word]
+    elif word not in _FILLER:
+        yield _SAME.get(word) or (word if word in _LIMITS else "".join(terms(word)))
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    """A sentence of a passage: its tokens, and which of them may not be left out."""
+
+    row: int
+    text: str = field(repr=False)
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        return _tokens(self.text)
+
+    @cached_property
+    def _has(self) -> frozenset[str]:
+        return frozenset(self.tokens)
+
+    @cached_property
+    def _is_fixed(self) -> list[bool]:
+        is_number = [False, *(token[0].isdigit() for token in self.tokens), False]
+        return [
+            token in _LIMITS or any(is_number[place : place + 3]) for place, token in enumerate(self.tokens)
+        ]
+
+    def says(self, claim: Sequence[str], named: Sequence[str] = ()) -> bool:
+        """Whether `claim` is this sentence less words that may be left out.
+
+        At the beginning only words that were `named` already may be missing.
+        """
+        if not claim or not self._has.issuperset(claim):
+            return False
+        places: dict[str, int] = {}
+        for place, token in enumerate(claim):
+            places[token] = places.get(token, 0) | 1 << place
+        # Bit n is set when the first n tokens of the claim were found so far.
+        found = 1
+        for token, is_fixed in zip(self.tokens, self._is_fixed, strict=True):
+            kept = 0 if is_fixed else found if token in named else found & ~1
+            found = (found & places.get(token, 0)) << 1 | kept
+            if not found:
+                return False
+        return bool(found >> len(claim))
 
 
 class Support:
     """The passages of one answer, ready to check sentences against."""
 
     def __init__(self, passages: Sequence[str]) -> None:
-        self._stretches = [
-            (row, _Facts.of(stretch), stretch.lower())
-            for row, passage in enumerate(passages)
-            for stretch in _stretches(passage)
-        ]
+        self._sentences: list[_Sentence] = []
+        self._neighbours: list[tuple[_Sentence, _Sentence]] = []
+        for row, passage in enumerate(passages):
+            alone = [_Sentence(row, text) for text in _sentences(passage)]
+            self._sentences += alone
+            self._sentences += [_Sentence(row, text) for text in _unwrapped(passage)]
+            self._neighbours += pairwise(sentence for sentence in alone if sentence.tokens)
 
     def find(self, sentence: str) -> int | None:
         """Which passage supports the sentence, or None."""
-        claim = _Facts.of(sentence)
-        if not claim.terms:
+        claim = _tokens(sentence)
+        if not claim or not content_terms(sentence):
             return None
-        for row, facts, text in self._stretches:
-            covered = len(claim.terms & facts.terms) / len(claim.terms)
-            if (
-                covered >= _COVERAGE
-                and claim.numbers <= facts.numbers
-                and all(name in text for name in claim.names)
-                and claim.is_negated == facts.is_negated
-            ):
-                return row
+        for candidate in self._sentences:
+            if candidate.says(claim):
+                return candidate.row
+        for first, second, is_pronoun in _halves(sentence):
+            for left, right in self._neighbours:
+                if left.says(first) and right.says(second, first if is_pronoun else ()):
+                    return left.row
         return None
 
 
@@ -80,13 +174,31 @@ def has_substance(sentence: str) -> bool:
     return len(set(content_terms(sentence))) >= _SUBSTANCE
 
 
-def _stretches(passage: str) -> Iterator[str]:
-    """Each sentence, and each two neighbours: an answer may join what a page says in two."""
-    cuts = list(sentences(passage))
-    for start, end in cuts:
-        yield passage[start:end]
-    for (start, _), (_, end) in pairwise(cuts):
-        yield passage[start:end]
+def _sentences(passage: str) -> Iterator[str]:
+    """A passage cut as answers are."""
+    cutter = SentenceCutter()
+    yield from cutter.feed(passage)
+    yield cutter.close()
+
+
+def _unwrapped(passage: str) -> Iterator[str]:
+    """Sentences that run over several lines, each as one."""
+    lines = passage.split("\n")
+    for number in range(len(lines) - 1, 0, -1):
+        is_new = not lines[number].strip() or _ITEM.match(lines[number].lstrip())
+        is_ended = not lines[number - 1].strip() or lines[number - 1].rstrip()[-1] in ".!?:。！？|"
+        lines[number] = ("\n" if is_new or is_ended else " ") + lines[number]
+    whole = "".join(lines)
+    if whole != passage:
+        yield from _sentences(whole)
+
+
+def _halves(sentence: str) -> Iterator[tuple[list[str], list[str], bool]]:
+    """The ways to take a sentence for two joined ones; whether a pronoun opens the second."""
+    for joint in islice(_JOINT.finditer(sentence), _MOST_JOINTS):
+        pronoun = _PRONOUN.match(sentence, joint.end())
+        rest = sentence[pronoun.end() if pronoun else joint.end() :]
+        yield _tokens(sentence[: joint.start()]), _tokens(rest), pronoun is not None
 
 
 class SentenceCutter:

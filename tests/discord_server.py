@@ -275,6 +275,12 @@ class DiscordServer:
                 return channel_id
         return self._add_channel(self._snowflake(), 1, recipients=[self.users[user_id]])
 
+    async def event(self, name: str, data: Json) -> None:
+        """Send any gateway event as it is, to every session."""
+        for session in list(self.sessions.values()):
+            session.events.append((name, data))
+            await session.flush()
+
     async def interact(
         self,
         command_name: str,

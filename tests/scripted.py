@@ -174,7 +174,7 @@ class KillAt:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def build(store, engine, sender, *, registry=None, jobs=None):
+def build(store, engine, sender, *, registry=None, jobs=None, patience=0):
     """A worker with a lease of its own and short pauses."""
     return Worker(
         inbox=store.inbox,
@@ -186,7 +186,7 @@ def build(store, engine, sender, *, registry=None, jobs=None):
         jobs=jobs,
         senders={"test": sender},
         retry_seconds=0.01,
-        engine_patience=0,
+        engine_patience=patience,
     )
 
 

@@ -55,15 +55,19 @@ class Fault:
     times: int
     after: bool
     delay: float
+    content_type: str
 
     def response(self) -> web.Response | None:
         """The failing answer; None when the connection is to be dropped without one."""
         if self.error:
             status = self.status or (429 if self.error == "ratelimited" else 200)
             headers = ({"Retry-After": "1"} if status == 429 else {}) | self.headers
-            return web.json_response({"ok": False, "error": self.error}, status=status, headers=headers)
+            scopes = {"needed": "chat:write", "provided": "identify"} if self.error == "missing_scope" else {}
+            body = {"ok": False, "error": self.error} | scopes
+            return web.json_response(body, status=status, headers=headers)
         if self.status:
-            return web.Response(status=self.status, text="upstream error", headers=self.headers)
+            kind = {"Content-Type": self.content_type} | self.headers
+            return web.Response(status=self.status, body=b"<p>upstream error</p>", headers=kind)
         return None
 
 
@@ -630,11 +634,12 @@ class SlackServer(SocketMode, WebApi):
         times: int = 1,
         after: bool = False,
         delay: float = 0,
+        content_type: str = "text/plain",
     ) -> None:
         """Let the next calls of a method fail: with an `error` code ("ratelimited" is a 429 with Retry-After
-        1), with an HTTP `status`, or, without both, by a dropped connection. `after` does the work first;
-        `delay` (seconds) comes before all of it."""
-        self.faults.append(Fault(method, error, status, headers or {}, times, after, delay))
+        1), with an HTTP `status` and a proxy's page of `content_type`, or, without both, by a dropped
+        connection. `after` does the work first; `delay` (seconds) comes before all of it."""
+        self.faults.append(Fault(method, error, status, headers or {}, times, after, delay, content_type))
 
     async def wait_for(self, predicate: Callable[[], Any], timeout: float = 5.0) -> Any:
         """Return the predicate's first true value, looking every 10 ms; fail after `timeout` seconds."""

@@ -1,6 +1,8 @@
 """Plugins: how arguments are read, how files are loaded, what a broken one does, and the five that ship."""
 
 import asyncio
+import sys
+import threading
 import time
 from typing import Literal
 
@@ -11,7 +13,7 @@ from bots import commands
 from bots.build import load_plugins
 from bots.commands import cron, every
 from bots.desk import Desk
-from bots.errors import BrokenPlugin, CommandError
+from bots.errors import BrokenPlugin, CommandError, PluginFailed
 from bots.history import Turn
 from bots.message import Attachment
 from bots.registry import Registry
@@ -445,3 +447,47 @@ class TestThoseThatShip:
         assert (await answer(desk, message("hours"))).text == "From the engine."
         assert engine.requests[0].knowledge
         assert "opening hours" in engine.asked[0]
+
+
+async def test_plugins_that_hang_take_no_thread_from_anybody_else(store):
+    """Asyncio's own pool has few threads, and looks names up in them."""
+    hanging = threading.Event()
+
+    def hang(ctx):
+        hanging.wait(20)
+
+    calls = [commands.run(hang, None, timeout=0.05) for _ in range(20)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(result, TimeoutError) for result in results)
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 1) == "free"
+    more = [commands.run(hang, None, timeout=0.05) for _ in range(20)]
+    refused = await asyncio.gather(*more, return_exceptions=True)
+    assert any(isinstance(result, CommandError) for result in refused)
+    hanging.set()
+    await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("kind", ["plain", "async", "cancel"])
+async def test_a_plugin_that_ends_the_process_only_fails(kind):
+    def plain():
+        sys.exit(2)
+
+    async def coroutine():
+        sys.exit(2)
+
+    async def cancel():
+        raise asyncio.CancelledError
+
+    function = {"plain": plain, "async": coroutine, "cancel": cancel}[kind]
+    with pytest.raises(PluginFailed):
+        await commands.run(function)
+
+
+def test_two_plugins_may_both_have_a_monday(tmp_path):
+    for name in ("greet", "report"):
+        (tmp_path / f"{name}.py").write_text(
+            "from plugins import cron\n\n@cron('0 9 * * 1', channel='slack:C1')\ndef monday(): return 'hi'\n"
+        )
+    registry = Registry()
+    registry.load([str(tmp_path)])
+    assert set(registry.schedules) == {"greet.monday", "report.monday"}

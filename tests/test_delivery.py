@@ -194,3 +194,19 @@ async def test_a_vault_sealed_with_another_key_only_masks(store):
     delivery = await open_delivery(store, sender, message(is_private=True))
     await delivery.finish(Reply(f"It is {placeholder}."))
     assert sender.texts() == ["It is [email address]."]
+
+
+async def test_a_busy_platform_costs_a_glimpse_and_not_the_answer(store):
+    """An edit on the way is refused: what follows and the end are shown all the same."""
+    sender = ScriptedSender(faults={"edit": [PlatformBusy("slow down", retry_after=0.05)]})
+    await stream(await open_delivery(store, sender, message()), LONG)
+    assert sender.texts() == [LONG]
+
+
+async def test_a_shorter_reply_made_again_leaves_no_old_part_standing(store):
+    sender, question = ScriptedSender(), message()
+    sender.limit = 60
+    await (await open_delivery(store, sender, question)).finish(Reply(LONG))
+    assert len(sender.texts()) == 2
+    await (await open_delivery(store, sender, question)).finish(Reply("Returns are free."))
+    assert sender.texts() == ["Returns are free.", "(see above)"]

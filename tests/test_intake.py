@@ -1,9 +1,12 @@
 """The way in: nothing sensitive is stored readable, and what people type cannot pass for a placeholder."""
 
+from dataclasses import replace
+
 import pytest
 from scripted import ANNA, BEN, conversation, message, raw_redis
 
 from bots import keys
+from bots.message import Attachment
 from engine.errors import EngineError
 
 CARD, MAIL, PHONE = "4111 1111 1111 1111", "jane.doe@mail.example", "+44 20 7946 0958"
@@ -96,3 +99,26 @@ async def test_when_the_filter_fails_nothing_is_stored(store, monkeypatch):
     with pytest.raises(EngineError):
         await store.intake.receive(message(MAIL))
     assert await store.inbox.backlog() == 0
+
+
+async def test_names_of_files_and_people_are_cleaned_too(store):
+    file = Attachment(
+        "4111111111111111.pdf", problem="I can only read text files; 4111111111111111.pdf is none."
+    )
+    author = replace(ANNA, name="anna@mail.example")
+    await store.intake.receive(message("see file", attachments=(file,), author=author))
+    [entry] = await taken(store)
+    assert entry.message.attachments[0].name == "<CREDIT_CARD_1>.pdf"
+    assert "4111" not in entry.message.attachments[0].problem
+    assert entry.message.author.name == "<EMAIL_ADDRESS_1>"
+
+
+async def test_half_a_character_from_an_odd_client_is_replaced(store):
+    await store.intake.receive(message("caf\udce9"))
+    [entry] = await taken(store)
+    assert entry.message.text == "caf?"
+
+
+async def taken(store):
+    await store.inbox.prepare()
+    return await store.inbox.take(1, 10)

@@ -4,6 +4,7 @@ import asyncio
 
 from scripted import ANNA, BEN, conversation
 
+from bots import keys
 from bots.envelope import Envelope
 from bots.vault import Vault
 from engine.filter import find
@@ -80,3 +81,23 @@ async def test_values_go_with_the_retention_time(store):
     await assign(store, "anna@x.example")
     seconds = await store.redis.ttl(f"frontdesk:vault:{conversation()}")
     assert 89 * 24 * 3600 < seconds <= 90 * 24 * 3600
+
+
+async def test_values_not_given_for_longer_than_the_retention_time_are_purged(store):
+    [old] = await give(store, "old@mail.example")
+    [new] = await give(store, "new@mail.example")
+    await store.redis.hset(keys.vault(conversation()), f"t:{old}", 1)
+    assert await store.vault.purge() == 1
+    assert set(await store.vault.values(conversation(), ANNA.id)) == {new}
+    assert await give(store, "old@mail.example") != [old]
+
+
+async def test_values_given_in_commands_alone_are_forgotten_too(store):
+    """There is no history of them that would lead there."""
+    await give(store, "jane@mail.example")
+    await store.privacy.forget(conversation("elsewhere"), ANNA.id)
+    assert await store.vault.values(conversation(), ANNA.id) == {}
+
+
+async def give(store, value):
+    return await store.vault.placeholders(conversation(), ANNA.id, [(find(value)[0], value)])

@@ -357,3 +357,57 @@ async def test_two_workers_started_together_answer_each_message_once(store):
             await store.intake.receive(message(channel=str(number % 7)))
         await until_answered(store)
     assert len(sender.texts()) == len(engine.requests) == 30
+
+
+async def test_an_engine_that_loads_for_longer_than_five_attempts_still_answers(store):
+    sender = ScriptedSender()
+    engine = ScriptedEngine([Unavailable("loading")] * 9 + [ANSWER])
+    async with working(store, engine, sender, patience=30):
+        await store.intake.receive(message())
+        await until_answered(store, seconds=20)
+    assert sender.texts() == [ANSWER]
+    assert not await dead_letters(store)
+
+
+def guest(store, engine, sender):
+    worker = scripted.build(store, engine, sender)
+    worker._lease = Lease(store.redis, keys.WORKER_LEASE, is_guest=True)
+    return worker
+
+
+async def test_a_guest_works_while_nobody_else_does_and_steps_down_for_one_who_stays(store):
+    own, others = ScriptedSender(), ScriptedSender()
+    stop = asyncio.Event()
+    visiting = asyncio.create_task(guest(store, ScriptedEngine(ANSWER), own).run(stop))
+    await store.intake.receive(message())
+    await until_answered(store)
+    token = await store.redis.get(keys.WORKER_LEASE)
+    async with working(store, ScriptedEngine(ANSWER), others):
+        await until(lambda: has_passed_on(store, token))
+        await store.intake.receive(message())
+        await until_answered(store)
+    stop.set()
+    await asyncio.wait_for(visiting, 10)
+    assert (own.texts(), others.texts()) == ([ANSWER], [ANSWER])
+
+
+async def has_passed_on(store, token):
+    return await store.redis.get(keys.WORKER_LEASE) not in (None, token)
+
+
+async def test_a_guest_takes_over_from_another_guest_that_leaves(store, monkeypatch):
+    monkeypatch.setattr(bots.lease, "_GUEST_SECONDS", 0.3)
+    first, second = asyncio.Event(), asyncio.Event()
+    sender = ScriptedSender()
+    tasks = [
+        asyncio.create_task(guest(store, ScriptedEngine(ANSWER), sender).run(stop))
+        for stop in (first, second)
+    ]
+    await until(store.lease.is_held)
+    first.set()
+    await asyncio.wait_for(tasks[0], 10)
+    await store.intake.receive(message())
+    await until_answered(store, seconds=10)
+    second.set()
+    await asyncio.wait_for(asyncio.gather(*tasks), 10)
+    assert sender.texts() == [ANSWER]

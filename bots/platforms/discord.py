@@ -6,9 +6,10 @@ directly. Only channels with automatic replies need `message_content`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import aiohttp
@@ -27,6 +28,13 @@ log = logger("bots.discord")
 
 # The webhook route takes this name of a deferred answer in place of a number.
 _ORIGINAL: Any = "@original"
+# Webhook token invalid (a deferral lives a quarter of an hour), webhook unknown, message unknown.
+_GONE = frozenset({50027, 10015, 10008})
+# The close code of the gateway for a token that was valid at login.
+_AUTHENTICATION_FAILED = 4004
+# For the next try with a token that Discord refuses: somebody has to act first.
+_WRONG_TOKEN_SECONDS = 30
+_WRITTEN = (discord.MessageType.default, discord.MessageType.reply)
 _NO_MENTIONS = discord.AllowedMentions.none()
 _REFUSED = (
     "Discord does not accept the token: copy it again from the application's page, under Bot, into "
@@ -61,15 +69,9 @@ class DiscordReceiver(discord.AutoShardedClient):
 
     async def run_forever(self) -> None:
         """Connect and receive until cancelled. Raises `WrongToken`, `StartError` or `PlatformBusy`."""
-        try:
+        with _login_faults():
             async with self:
                 await self.start(self._token)
-        except discord.LoginFailure as error:
-            raise WrongToken(_REFUSED) from error
-        except discord.PrivilegedIntentsRequired as error:
-            raise StartError(_MISSING_INTENT) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise PlatformBusy(f"Discord cannot be reached: {error}") from error
 
     async def setup_hook(self) -> None:
         """Register `/ask` where it is missing; Discord limits how often, and mentions work without it."""
@@ -85,19 +87,20 @@ class DiscordReceiver(discord.AutoShardedClient):
 
     async def on_message(self, message: discord.Message) -> None:
         """Hand on what is addressed to the bot."""
-        if message.author.bot or message.type not in (discord.MessageType.default, discord.MessageType.reply):
+        author = message.author
+        if author.bot or author.system or message.webhook_id or message.type not in _WRITTEN:
             return
         if not self._is_addressed(message):
             return
         assert self.user is not None
-        text = re.sub(rf"<@!?{self.user.id}>", " ", message.content)
+        text = re.sub(rf" *<@!?{self.user.id}> *", " ", message.content)
         await insist(
             self._receive,
             Message(
                 id=f"discord:{message.id}",
                 conversation=_conversation(message.guild, message.channel),
-                author=Author(str(message.author.id), message.author.display_name),
-                text=re.sub(r" {2,}", " ", text).strip(),
+                author=Author(str(author.id), author.display_name),
+                text=text.strip(),
                 is_private=_is_direct(message.channel),
                 attachments=tuple([await _attachment(found) for found in message.attachments]),
                 address={"message": str(message.id)},
@@ -137,58 +140,87 @@ class DiscordSender:
     shows_citations = False
 
     def __init__(self, token: str) -> None:
-        # Beyond this discord.py raises instead of waiting: other conversations must not stand behind it.
-        self._client = discord.Client(
-            intents=discord.Intents(guilds=True), allowed_mentions=_NO_MENTIONS, max_ratelimit_timeout=60
-        )
-        self._token = token
+        self._token, self._client = token, _rest_client()
+        self._is_open, self._opening = False, asyncio.Lock()
+        # Posts that took the place of a deferral that was gone, by message, while it is being answered.
+        self._in_place: dict[str, str] = {}
 
     async def open(self) -> None:
-        """Log in. Raises `WrongToken`, and `PlatformBusy` when Discord cannot be reached."""
+        """Log in. Raises `WrongToken`, and `PlatformBusy` when Discord cannot be reached: then it may be
+        called again, and the first post does so.
+        """
         try:
-            await self._client.login(self._token)
-        except discord.LoginFailure as error:
-            raise WrongToken(_REFUSED) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise PlatformBusy(f"Discord cannot be reached: {error}") from error
+            with _login_faults():
+                await self._client.login(self._token)
+        except BaseException:
+            failed, self._client = self._client, _rest_client()  # it would keep its session
+            await failed.close()
+            raise
+        self._is_open = True
 
     async def typing(self, message: Message) -> None:
         if "token" not in message.address:  # a deferred command shows by itself that it thinks
+            await self._ensure_open()
             with _faults():
                 await self._channel(message).typing()
 
     async def post(self, message: Message, text: str, *, nonce: str, is_retry: bool) -> str:
         """Discord itself sees to once-only: the same nonce within some minutes gives the first post back."""
+        await self._ensure_open()
         with _faults():
             if "token" in message.address:
                 return await self._post_interaction(message, text, nonce)
-            sent = await self._channel(message).send(
-                text, nonce=nonce, suppress_embeds=True, **_reference(message)
-            )
-            return str(sent.id)
+            return await self._send(message, text, nonce)
 
     async def edit(self, message: Message, ref: str, text: str) -> None:
+        await self._ensure_open()
         with _faults():
             if ref == _ORIGINAL:
-                await self._webhook(message).edit_message(_ORIGINAL, content=text)
-            else:
-                await self._channel(message).get_partial_message(int(ref)).edit(content=text)
+                if message.id not in self._in_place:
+                    if await self._fill(message, text):
+                        return
+                    # An earlier attempt's post comes back under this nonce; the edit below renews its text.
+                    self._in_place[message.id] = await self._send(message, text, nonce_of(message.id, 0))
+                ref = self._in_place[message.id]
+            await self._channel(message).get_partial_message(int(ref)).edit(content=text)
 
     async def finish(self, message: Message, text: str, reply: Reply) -> None:
         """Citations are in the text already."""
+        self._in_place.pop(message.id, None)
 
     async def close(self) -> None:
         await self._client.close()
 
+    async def _ensure_open(self) -> None:
+        async with self._opening:
+            if self._is_open:
+                return
+            try:
+                await self.open()
+            except WrongToken as error:  # what is to be said waits until the token is mended
+                raise PlatformBusy(str(error), retry_after=_WRONG_TOKEN_SECONDS) from error
+
     async def _post_interaction(self, message: Message, text: str, nonce: str) -> str:
         """The first part fills the deferral, which can be repeated; the others follow in the channel."""
-        if nonce == nonce_of(message.id, 0):
-            # After a quarter of an hour the deferral is gone: then the channel has to do.
-            with contextlib.suppress(discord.NotFound):
-                await self._webhook(message).edit_message(_ORIGINAL, content=text)
-                return str(_ORIGINAL)
-        sent = await self._channel(message).send(text, nonce=nonce, suppress_embeds=True)
+        if nonce == nonce_of(message.id, 0) and await self._fill(message, text):
+            return str(_ORIGINAL)
+        return await self._send(message, text, nonce)
+
+    async def _send(self, message: Message, text: str, nonce: str) -> str:
+        sent = await self._channel(message).send(
+            text, nonce=nonce, suppress_embeds=True, **_reference(message)
+        )
         return str(sent.id)
+
+    async def _fill(self, message: Message, text: str) -> bool:
+        """Write into the deferral; False when it is gone, and the channel has to do."""
+        try:
+            await self._webhook(message).edit_message(_ORIGINAL, content=text)
+        except discord.HTTPException as error:
+            if error.status in (401, 404) or error.code in _GONE:
+                return False
+            raise
+        return True
 
     def _channel(self, message: Message) -> discord.PartialMessageable:
         return self._client.get_partial_messageable(int(message.conversation.channel))
@@ -208,10 +240,46 @@ class _faults:  # noqa: N801 - used like a function
         match error:
             case discord.RateLimited():
                 raise PlatformBusy("Discord is busy", retry_after=error.retry_after) from error
-            case discord.DiscordServerError() | aiohttp.ClientError() | OSError():
+            case discord.HTTPException() if error.status == 429 or error.status >= 500:
+                raise _busy(error) from error
+            case discord.HTTPException():
+                raise PlatformRefused(f"Discord: {error.text or error.status}") from error
+            case aiohttp.ClientError() | OSError():
                 raise PlatformBusy("Discord cannot be reached") from error
-            case discord.Forbidden() | discord.NotFound():
-                raise PlatformRefused(f"Discord: {error.text}") from error
+
+
+@contextlib.contextmanager
+def _login_faults() -> Iterator[None]:
+    """What goes wrong with logging in and staying connected: a matter of the token, of settings, or later."""
+    try:
+        yield
+    except discord.LoginFailure as error:
+        raise WrongToken(_REFUSED) from error
+    except discord.PrivilegedIntentsRequired as error:
+        raise StartError(_MISSING_INTENT) from error
+    except discord.ConnectionClosed as error:
+        if error.code == _AUTHENTICATION_FAILED:
+            raise WrongToken(_REFUSED) from error
+        raise PlatformBusy(f"Discord closed the connection: {error}") from error
+    except discord.RateLimited as error:
+        raise PlatformBusy("Discord is busy", retry_after=error.retry_after) from error
+    except discord.HTTPException as error:
+        raise _busy(error) from error
+    except (discord.GatewayNotFound, aiohttp.ClientError, OSError) as error:
+        raise PlatformBusy(f"Discord cannot be reached: {error}") from error
+
+
+def _busy(error: discord.HTTPException) -> PlatformBusy:
+    wait = error.response.headers.get("Retry-After", "")
+    seconds = int(wait) if wait.isdecimal() else 1  # a proxy may give a date there
+    return PlatformBusy(f"Discord is busy: status {error.status}", retry_after=seconds)
+
+
+def _rest_client() -> discord.Client:
+    # Beyond this discord.py raises instead of waiting: other conversations must not stand behind it.
+    return discord.Client(
+        intents=discord.Intents(guilds=True), allowed_mentions=_NO_MENTIONS, max_ratelimit_timeout=60
+    )
 
 
 def _is_direct(channel: object) -> bool:
@@ -243,7 +311,7 @@ async def _attachment(found: discord.Attachment) -> Attachment:
         return too_large(found.filename)
     try:
         return text_attachment(found.filename, await found.read())
-    except (discord.HTTPException, aiohttp.ClientError) as error:
+    except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
         log.warning("an attachment could not be fetched; its author is told", reason=str(error))
         return Attachment(
             found.filename, problem=f"I could not fetch {found.filename}. Please send it again."

@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import aiohttp
+import yarl
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
-from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.errors import SlackClientError
 from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
 from slack_sdk.web.async_client import AsyncWebClient
 
@@ -31,8 +32,34 @@ _SUBTYPES = frozenset({None, "file_share", "thread_broadcast"})
 _BUSY = frozenset(
     {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
 )
-_LINK = re.compile(r"<(?:mailto:|tel:)?([^@#!>|][^>|]*)(?:\|([^>]*))?>")
+# What is wrong with a token; anything else that Slack says at the start may pass.
+_TOKEN_ERRORS = frozenset(
+    {
+        "invalid_auth",
+        "not_authed",
+        "account_inactive",
+        "token_revoked",
+        "token_expired",
+        "not_allowed_token_type",
+        "missing_scope",
+    }
+)
+# What the SDK raises without an answer from Slack; the last two over a body that is no JSON object.
+_NO_ANSWER = (SlackClientError, aiohttp.ClientError, OSError, AttributeError, ValueError)
+_WRAPPED = re.compile(r"<([@#!]?)([^<>|]+)(?:\|([^<>]*))?>")
+# chat.update refuses texts over 4,000 characters.
+_MOST_CHARACTERS = 3900
+# What is escaped, from the usual to the least: all special characters, those that can begin anything (no
+# sequence without `<`), and those that begin a mention, a command or a link.
+_SPECIAL = (
+    re.compile(r"[&<>]"),
+    re.compile(r"<|&(?=(?:amp|lt|gt);)"),
+    re.compile(r"<(?=\s*[@#!]|[^>]*[:|])|&(?=(?:amp|lt|gt);)"),
+)
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _DOWNLOAD_SECONDS = 20
+# For the next try with a token that Slack refuses: somebody has to act first.
+_WRONG_TOKEN_SECONDS = 30
 
 
 class SlackReceiver:
@@ -45,9 +72,12 @@ class SlackReceiver:
         api_url: str,
         receive: Receive,
         auto_channels: Collection[str] = (),
+        *,
+        knows: Callable[[ConversationKey], Awaitable[bool]],
     ) -> None:
-        self._bot_token, self._app_token = bot_token, app_token
-        self._receive, self._auto_channels = receive, frozenset(auto_channels)
+        """`knows` says whether the bot has answered in a conversation before."""
+        self._bot_token, self._app_token, self._api_url = bot_token, app_token, yarl.URL(api_url)
+        self._receive, self._auto_channels, self._knows = receive, frozenset(auto_channels), knows
         self._client = AsyncWebClient(bot_token, base_url=api_url)
         # A read that was rate-limited may be repeated; posts are not made here.
         self._client.retry_handlers.append(AsyncRateLimitErrorRetryHandler(max_retry_count=2))
@@ -70,15 +100,12 @@ class SlackReceiver:
     async def _check_tokens(self) -> None:
         """Ask before connecting: the Socket Mode client would try a wrong token again for ever."""
         self._bot_user = (await check_bot_token(self._client))["user_id"]
-        try:
-            await self._client.apps_connections_open(app_token=self._app_token)
-        except SlackApiError as error:
-            raise WrongToken(
-                f"Slack does not accept the app-level token ({error.response['error']}): make one with the "
-                "scope connections:write under Basic Information, and put it into FRONTDESK_SLACK_APP_TOKEN."
-            ) from error
-        except (SlackClientError, aiohttp.ClientError, OSError) as error:
-            raise PlatformBusy(f"Slack cannot be reached: {error}") from error
+        advice = (
+            "make one with the scope connections:write under Basic Information, and put it into "
+            "FRONTDESK_SLACK_APP_TOKEN."
+        )
+        opening = self._client.apps_connections_open(app_token=self._app_token)
+        await _check_token(opening, "app-level token", advice)
 
     async def _on_mention(self, event: dict[str, Any], body: dict[str, Any]) -> None:
         """Somebody mentions the bot in a channel."""
@@ -91,58 +118,80 @@ class SlackReceiver:
         """
         if event.get("subtype") not in _SUBTYPES or event.get("bot_id"):
             return
-        is_direct = event.get("channel_type") == "im"
         is_automatic = event["channel"] in self._auto_channels
-        is_reply = event.get("parent_user_id") == self._bot_user
-        is_mention = f"<@{self._bot_user}>" in event.get("text", "")
-        if is_direct or is_automatic or is_reply or is_mention:
+        is_mention = bool(_mention(self._bot_user).search(event.get("text") or ""))
+        if _is_direct(event) or is_automatic or is_mention or await self._is_reply(event, body):
             await self._accept(event, body)
+
+    async def _is_reply(self, event: dict[str, Any], body: dict[str, Any]) -> bool:
+        """Whether this continues what the bot has begun or answered; most threads are a customer's own."""
+        if not event.get("thread_ts") or not event.get("user"):
+            return False
+        return event.get("parent_user_id") == self._bot_user or await self._knows(_conversation(event, body))
 
     async def _accept(self, event: dict[str, Any], body: dict[str, Any]) -> None:
         if event.get("bot_id") or not event.get("user"):
             return
-        team, channel, ts = body.get("team_id") or event.get("team", ""), event["channel"], event["ts"]
-        is_direct = event.get("channel_type") == "im" or channel.startswith("D")
-        thread = event.get("thread_ts") or ("" if is_direct else ts)
+        conversation = _conversation(event, body)
+        team, client_id = conversation.workspace, event.get("client_msg_id")
         message = Message(
-            id=f"slack:{team}:{channel}:{ts}",
-            conversation=ConversationKey("slack", team, channel, thread),
+            id=f"slack:{team}:{conversation.channel}:{event['ts']}",
+            conversation=conversation,
             author=Author(event["user"]),
-            text=plain_text(event.get("text", ""), self._bot_user),
-            is_private=is_direct,
+            text=plain_text(event.get("text") or "", self._bot_user),
+            is_private=_is_direct(event),
             attachments=tuple([await self._attachment(found) for found in event.get("files") or ()]),
         )
-        client_id = event.get("client_msg_id")
         also = [f"slack:event:{body['event_id']}"] if body.get("event_id") else []
         await self._receive(message, [*also, *([f"slack:client:{team}:{client_id}"] if client_id else [])])
 
     async def _attachment(self, found: dict[str, Any]) -> Attachment:
         """The file's text; Slack wants the bot's token for it."""
         name = str(found.get("name") or found.get("id"))
-        if found.get("size", 0) > MAX_ATTACHMENT_BYTES:
+        if (found.get("size") or 0) > MAX_ATTACHMENT_BYTES:
             return too_large(name)
         try:
-            timeout = aiohttp.ClientTimeout(total=_DOWNLOAD_SECONDS)
-            headers = {"Authorization": f"Bearer {self._bot_token}"}
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(found["url_private"], headers=headers, allow_redirects=False) as response,
-            ):
-                # Without the right to read files Slack sends its sign-in page, with status 200 or a redirect.
-                if response.status != 200 or "text/html" in response.headers.get("Content-Type", ""):
-                    raise aiohttp.ClientError(f"status {response.status}")
-                return text_attachment(name, await response.content.read(MAX_ATTACHMENT_BYTES + 1))
-        except (aiohttp.ClientError, TimeoutError, KeyError) as error:
+            url = yarl.URL(found["url_private"])
+            if found.get("is_external") or found.get("mode") == "external" or not self._may_get_token(url):
+                log.warning("a file is not kept at Slack and was not fetched", host=url.host)
+                return Attachment(
+                    name, problem=f"I can only read files that are uploaded to Slack itself; {name} is not."
+                )
+            return text_attachment(name, await self._download(url))
+        except (aiohttp.ClientError, TimeoutError, KeyError, ValueError) as error:
             log.warning("a file could not be fetched; its author is told", reason=str(error))
             return Attachment(
                 name, problem=f"I could not fetch {name}; the bot may need the scope files:read."
             )
 
+    def _may_get_token(self, url: yarl.URL) -> bool:
+        """Whoever adds a remote file chooses its address: the token goes to Slack alone."""
+        if (url.scheme, url.host, url.port) == (self._api_url.scheme, self._api_url.host, self._api_url.port):
+            return True
+        return url.scheme == "https" and (f".{url.host}").endswith(".slack.com")
+
+    async def _download(self, url: yarl.URL) -> bytes:
+        """A private file, or as much of it as shows that it is too large."""
+        timeout, content = aiohttp.ClientTimeout(total=_DOWNLOAD_SECONDS), b""
+        headers = {"Authorization": f"Bearer {self._bot_token}"}
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, headers=headers, allow_redirects=False) as response,
+        ):
+            # Without the right to read files Slack sends its sign-in page, with status 200 or a redirect.
+            if response.status != 200 or "text/html" in response.headers.get("Content-Type", ""):
+                raise aiohttp.ClientError(f"status {response.status}")
+            async for chunk in response.content.iter_any():
+                content += chunk
+                if len(content) > MAX_ATTACHMENT_BYTES:
+                    break
+        return content
+
 
 class SlackSender:
     """The sending half."""
 
-    # chat.update refuses texts over 4,000 characters; escaping makes a text longer, so there is room.
+    # Escaping makes a text longer: there is room up to `_MOST_CHARACTERS`, see `escape`.
     limit = 3000
     edit_seconds = 1.2
     shows_citations = False
@@ -150,10 +199,14 @@ class SlackSender:
     def __init__(self, bot_token: str, api_url: str) -> None:
         # No retries by the SDK: a post whose answer is lost would be posted twice.
         self._client = AsyncWebClient(bot_token, base_url=api_url, retry_handlers=[])
+        self._is_open, self._opening = False, asyncio.Lock()
 
     async def open(self) -> None:
-        """Check the token. Raises `WrongToken`, and `PlatformBusy` when Slack cannot be reached."""
+        """Check the token. Raises `WrongToken`, and `PlatformBusy` when Slack cannot be reached: then it
+        may be called again, and the first post does so.
+        """
         await check_bot_token(self._client)
+        self._is_open = True
 
     async def typing(self, message: Message) -> None:
         """Slack shows none for bots outside of agent sessions."""
@@ -199,40 +252,113 @@ class SlackSender:
 
     async def _call(self, method: Callable[..., Awaitable[Any]], **arguments: Any) -> Any:
         """A Web API call; Slack's errors as ours: later, or never."""
+        await self._ensure_open()
         try:
             return await method(**arguments)
-        except SlackApiError as error:
-            reason = error.response.get("error") or f"status {error.response.status_code}"
-            if error.response.status_code == 429 or error.response.status_code >= 500 or reason in _BUSY:
-                seconds = float(error.response.headers.get("Retry-After") or 1)
-                raise PlatformBusy(f"Slack is busy: {reason}", retry_after=seconds) from error
-            raise PlatformRefused(f"Slack refuses: {reason}") from error
-        except (SlackClientError, aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise PlatformBusy("Slack cannot be reached") from error
+        except _NO_ANSWER as error:
+            if _may_pass(error):
+                raise _busy(error) from error
+            raise PlatformRefused(f"Slack refuses: {_fields(error)['error']}") from error
+
+    async def _ensure_open(self) -> None:
+        async with self._opening:
+            if self._is_open:
+                return
+            try:
+                await self.open()
+            except WrongToken as error:  # what is to be said waits until the token is mended
+                raise PlatformBusy(str(error), retry_after=_WRONG_TOKEN_SECONDS) from error
 
 
 async def check_bot_token(client: AsyncWebClient) -> Any:
-    """Who the bot is. Raises `WrongToken`, and `PlatformBusy` when Slack cannot be reached."""
+    """Who the bot is. Raises `WrongToken`, and `PlatformBusy` when Slack cannot be asked."""
+    advice = "copy it again from OAuth & Permissions into FRONTDESK_SLACK_BOT_TOKEN."
+    return await _check_token(client.auth_test(), "bot token", advice)
+
+
+async def _check_token(call: Awaitable[Any], name: str, advice: str) -> Any:
+    """The answer's fields. Raises `WrongToken` when the token is to blame, else `PlatformBusy`."""
     try:
-        return (await client.auth_test()).data
-    except SlackApiError as error:
-        raise WrongToken(
-            f"Slack does not accept the bot token ({error.response['error']}): copy it again from OAuth & "
-            "Permissions into FRONTDESK_SLACK_BOT_TOKEN."
-        ) from error
-    except (SlackClientError, aiohttp.ClientError, OSError) as error:
-        raise PlatformBusy(f"Slack cannot be reached: {error}") from error
+        return (await call).data
+    except _NO_ANSWER as error:
+        fields = _fields(error)
+        if (reason := fields.get("error")) not in _TOKEN_ERRORS:
+            raise _busy(error) from error
+        needed = f": {fields['needed']}" if fields.get("needed") else ""
+        raise WrongToken(f"Slack does not accept the {name} ({reason}{needed}): {advice}") from error
+
+
+def _fields(error: Exception) -> dict[str, Any]:
+    """What Slack answered; nothing where another answered for it, as a proxy does with a page."""
+    data = getattr(getattr(error, "response", None), "data", None)
+    return data if isinstance(data, dict) else {}
+
+
+def _status(error: Exception) -> int:
+    """The answer's HTTP status; 0 without one."""
+    response = getattr(error, "response", None)  # the SDK's, or aiohttp's when the body is no JSON
+    return int(getattr(response, "status_code", 0) or getattr(response, "status", 0))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it may work later; when Slack itself gives a reason of another kind, it never will."""
+    reason, status = _fields(error).get("error"), _status(error)
+    return not reason or reason in _BUSY or status == 429 or status >= 500
+
+
+def _busy(error: Exception) -> PlatformBusy:
+    if not (status := _status(error)):
+        return PlatformBusy(f"Slack cannot be reached: {error}")
+    wait = str(error.response.headers.get("Retry-After", ""))  # a proxy may give a date there
+    reason = _fields(error).get("error") or f"status {status}"
+    return PlatformBusy(f"Slack is busy: {reason}", retry_after=int(wait) if wait.isdecimal() else 1)
+
+
+def _is_direct(event: dict[str, Any]) -> bool:
+    """Whether nobody else reads along."""
+    return event.get("channel_type") == "im" or str(event["channel"]).startswith("D")
+
+
+def _conversation(event: dict[str, Any], body: dict[str, Any]) -> ConversationKey:
+    """In channels every question has a thread of its own."""
+    team = body.get("team_id") or event.get("team", "")
+    thread = event.get("thread_ts") or ("" if _is_direct(event) else event["ts"])
+    return ConversationKey("slack", team, event["channel"], thread)
+
+
+def _mention(user: str) -> re.Pattern[str]:
+    return re.compile(rf" *<@{re.escape(user)}(?:\|[^<>]*)?> *")
 
 
 def plain_text(text: str, bot_user: str) -> str:
-    """What was typed: the bot's mention taken out, links as they were written, entities decoded."""
-    text = text.replace(f"<@{bot_user}>", " ")
-    text = _LINK.sub(lambda match: match[2] or match[1], text)
+    """What was typed: the bot's mentions taken out, links and names as they were shown, entities decoded."""
+    text = _WRAPPED.sub(_unwrapped, _mention(bot_user).sub(" ", text))
     for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
         text = text.replace(entity, character)
-    return re.sub(r" {2,}", " ", text).strip()
+    return text.strip()
+
+
+def _unwrapped(match: re.Match[str]) -> str:
+    kind, target, label = match.groups()
+    match kind:
+        case "@" | "#":
+            return f"{kind}{label or target}"
+        case "!" if target in ("here", "channel", "everyone"):
+            return f"@{target}"
+        case "!":  # a group's name has its @ already, a date its words
+            return label or f"@{target.rpartition('^')[2]}"
+    return label or re.sub(r"^(?:mailto|tel):", "", target)
 
 
 def escape(text: str) -> str:
-    """Slack's three special characters, so that no text of ours becomes a mention, a link or a command."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Slack's three special characters, so that no text of ours becomes a mention, a link or a command.
+
+    Each becomes up to five: code may grow beyond what Slack takes. Then only what could begin something is
+    escaped, and what is still too long is cut, since nobody would see any of it otherwise.
+    """
+    escaped = text
+    for special in _SPECIAL:
+        escaped = special.sub(lambda found: _ENTITIES[found[0]], text)
+        if len(escaped) <= _MOST_CHARACTERS:
+            return escaped
+    return re.sub(r"&[a-z]*$", "", escaped[: _MOST_CHARACTERS - 1]) + "…"

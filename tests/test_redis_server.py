@@ -1,0 +1,57 @@
+"""Finding, starting and reaching a Redis."""
+
+import pytest
+
+from bots.errors import DataDirInUse, StartError
+from bots.redis_server import check, redis_for, socket_path
+from bots.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:SECRET@127.0.0.1:1/0", "127.0.0.1:1"),
+        ("redis://127.0.0.1:1/0?password=SECRET", "127.0.0.1:1"),
+        ("unix:///nowhere/redis.sock?password=SECRET", "/nowhere/redis.sock"),
+        ("localhost:6379", "FRONTDESK_REDIS_URL"),
+    ],
+)
+async def test_a_redis_that_cannot_be_reached_is_named_without_its_password(url, shown):
+    with pytest.raises(StartError) as caught:
+        await check(url)
+    assert shown in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
+async def test_ours_keeps_its_data_and_is_shared_by_the_same_data_folder(settings):
+    from redis.asyncio import Redis
+
+    async with redis_for(settings, shared=True) as url:
+        async with redis_for(settings, shared=True) as same, Redis.from_url(same) as client:
+            await client.set("kept", 1)
+        assert same == url
+    async with redis_for(settings, shared=True) as url, Redis.from_url(url) as client:
+        assert await client.get("kept") == b"1"
+        assert (await client.config_get("appendfsync"))["appendfsync"] == "always"
+    assert not socket_path(settings.data_dir.resolve()).exists()
+
+
+async def test_two_owners_of_one_data_folder_are_refused(settings, monkeypatch):
+    monkeypatch.setattr("bots.redis_server._OWNER_WAIT_SECONDS", 0.3)
+    async with redis_for(settings, shared=False):
+        with pytest.raises(DataDirInUse, match="FRONTDESK_DATA_DIR"):
+            async with redis_for(settings, shared=False):
+                pass
+
+
+def test_a_long_data_folder_gets_its_socket_elsewhere(tmp_path):
+    long = tmp_path / ("x" * 120)
+    assert len(str(socket_path(long))) <= 100
+    assert socket_path(long) == socket_path(long)
+
+
+async def test_a_data_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartError, match="FRONTDESK_DATA_DIR"):
+        async with redis_for(Settings(data_dir=tmp_path / "file" / "data"), shared=True):
+            pass
