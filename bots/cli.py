@@ -199,7 +199,12 @@ def slack() -> None:
         channels = settings.auto_channels_of("slack")
         async with redis_for(settings, shared=True) as url, open_store(settings, url) as store:
             receiver = SlackReceiver(
-                bot_token, app_token, settings.slack_api_url, store.intake.receive, channels
+                bot_token,
+                app_token,
+                settings.slack_api_url,
+                store.intake.receive,
+                channels,
+                knows=store.history.has,
             )
             await _until_stopped(receiver.run_forever())
 

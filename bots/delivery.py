@@ -50,6 +50,8 @@ class Delivery:
             await self._send(visible)
         except PlatformBusy as error:  # only a glimpse was refused: the answer itself goes on
             wait = error.retry_after
+            # The post may have arrived all the same: the next one must look for it.
+            self._state.is_retry = True
         self._last_edit = asyncio.get_running_loop().time() + wait
 
     async def finish(self, reply: Reply) -> None:

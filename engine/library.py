@@ -39,23 +39,30 @@ class Library:
     async def learn(self, paths: Iterable[Path], *, is_sample: bool = False) -> list[Learned]:
         """Put files, and every readable file below folders, into the knowledge base.
 
-        A file that cannot be read is skipped with the reason and stops nothing else.
+        A file that cannot be read is skipped with the reason and stops nothing else; what was learned from
+        it stays. What a folder or a `.jsonl` file held before and holds no more is removed.
         """
         results: list[Learned] = []
         for root in paths:
             if not root.exists():
                 results.append(Learned(str(root), "skipped", "no such file or folder"))
+                continue
+            kept, unread = set[str](), set[str]()
             for path in _files(root):
                 name = path.relative_to(root).as_posix() if root.is_dir() else path.name
                 try:
                     documents = list(await asyncio.to_thread(_read, path))
                 except (UnreadableDocument, OSError) as error:
                     results.append(Learned(name, "skipped", str(error)))
+                    unread.add(str(path.resolve()))
                     continue
                 for document in documents:
                     results.append(await self._put(document, name))
-        if any(result.status in {"added", "changed"} for result in results):
-            if not is_sample:
+                    kept.add(results[-1].name)
+            results += await self._drop_gone(root, kept, unread)
+        statuses = {result.status for result in results}
+        if statuses & {"added", "changed", "removed"}:
+            if not is_sample and statuses & {"added", "changed"}:
                 results += await self._drop_samples({result.name for result in results})
             await self._redis.incr(VERSION_KEY)
         return results
@@ -68,16 +75,35 @@ class Library:
             return await self.learn([knowledge])
         return await self.learn([SAMPLE_PAGES], is_sample=True) if await self.version() == 0 else []
 
+    async def _drop_gone(self, root: Path, kept: set[str], unread: set[str]) -> list[Learned]:
+        """Take out what came from `root` and was not found there now."""
+        place = root.resolve()
+        if not (kept or unread) and place.is_dir():  # rather a volume that is not mounted than a wish
+            return []
+        if not place.is_dir() and place.suffix.lower() != ".jsonl":
+            return []
+        gone = [
+            document.id
+            for document in await self.documents()
+            if Path(document.source).is_relative_to(place)
+            and document.id not in kept
+            and document.source not in unread
+        ]
+        return await self._drop(gone, "no longer there")
+
+    async def _drop(self, ids: list[str], reason: str) -> list[Learned]:
+        if ids:
+            await self._redis.hdel(DOCUMENTS_KEY, *ids)
+        return [Learned(name, "removed", reason) for name in ids]
+
     async def _drop_samples(self, wanted: set[str]) -> list[Learned]:
         """Take the imaginary shop's pages out, but for what was asked for: a real shop must not answer so."""
         found = [
-            document
+            document.id
             for document in await self.documents()
             if Path(document.source).parent == SAMPLE_PAGES and document.id not in wanted
         ]
-        if found:
-            await self._redis.hdel(DOCUMENTS_KEY, *(document.id for document in found))
-        return [Learned(document.id, "removed", "sample page") for document in found]
+        return await self._drop(found, "sample page")
 
     async def _put(self, document: Document, name: str) -> Learned:
         """Store a document under its name; one of that name from elsewhere keeps its place."""

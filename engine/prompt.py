@@ -6,7 +6,9 @@ model computed for earlier turns stays a prefix.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from engine.types import ChatTurn
@@ -41,9 +43,10 @@ def encode(tokenizer: Any, turns: Sequence[ChatTurn], *, reply: bool = True) -> 
     """Token ids of the turns; with `reply` the model is asked to speak next.
 
     A tokenizer without a chat template gets `PLAIN_TEMPLATE`; one whose template refuses a system turn
-    (Gemma's does) gets it as the beginning of the first user turn.
+    (Gemma's does) gets it as the beginning of the first user turn. Special tokens that somebody typed are
+    broken up, so that they stay text.
     """
-    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+    messages = [{"role": turn.role, "content": _disarmed(tokenizer, turn.content)} for turn in turns]
     template = None if tokenizer.chat_template else PLAIN_TEMPLATE
     try:
         text = _render(tokenizer, messages, template, reply)
@@ -54,6 +57,19 @@ def encode(tokenizer: Any, turns: Sequence[ChatTurn], *, reply: bool = True) -> 
         text = _render(tokenizer, [first, *messages[2:]], template, reply)
     token_ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return token_ids
+
+
+def _disarmed(tokenizer: Any, text: str) -> str:
+    """The text, a zero-width space in each special token: nobody may end a turn by typing its end."""
+    special = _special_tokens(tokenizer)
+    return special.sub(lambda match: f"{match[0][0]}\u200b{match[0][1:]}", text) if special else text
+
+
+@lru_cache(maxsize=8)
+def _special_tokens(tokenizer: Any) -> re.Pattern[str] | None:
+    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    tokens = {token for token in (*tokenizer.all_special_tokens, *added) if len(token) > 1}
+    return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True)))) if tokens else None
 
 
 def _render(tokenizer: Any, messages: list[dict[str, str]], template: str | None, reply: bool) -> str:

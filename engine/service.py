@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from engine.chunker import Fitted, fit
 from engine.errors import BadRequest
-from engine.filter import Finding, Placeholders, normalise, redact, stream
+from engine.filter import Finding, Placeholders, mask, normalise, redact, stream
 from engine.generation import Ended, Generator
 from engine.knowledge import Hit, KnowledgeBase
 from engine.prompt import ask, system_turn
@@ -67,10 +67,13 @@ class EngineService:
         contacts = self.knowledge.index.contacts
 
         def replace_finding(finding: Finding, value: str) -> str:
-            """The team's own contact data goes out as it is; anything else as a placeholder."""
+            """The team's own contact data as it is; what the request had as its placeholder; else a mask.
+
+            A new number could be one that the caller has already given to another value.
+            """
             if normalise(finding.entity, value) in contacts:
                 return value
-            return placeholders(finding, value)
+            return placeholders.known(finding, value) or mask(finding.entity)
 
         return replace_finding
 

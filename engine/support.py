@@ -31,11 +31,18 @@ _PRONOUN = re.compile(r"(?:it|they|this|these|he|she)\s+", re.IGNORECASE)
 _ENDED = re.compile(r"[.!?。！？][\"'”’)]*\s|[。！？]|\n")
 _ITEM = re.compile(r"[-*•+#|>]|\d+[.)]\s")
 
+
+def _listed(words: str) -> list[str]:
+    return words.split()
+
+
 # Words that may come and go.
 _FILLER = frozenset(
-    "a an the this these those it its is are was were be been being am have has had having do does did done "
-    "will would of in on at for with there here then so as also please very too yes sure certainly course "
-    "well hello hi thank thanks".split()
+    _listed(
+        "a an the this these those it its is are was were be been being am have has had having do does did "
+        "done will would of in on at for with there here then so as also please very too yes sure certainly "
+        "course well hello hi thank thanks"
+    )
 )
 # One spelling for words that say the same.
 _SAME = {
@@ -57,19 +64,21 @@ _SAME = {
         "gbp": "£ pound pounds",
         "%": "percent percents",
     }.items()
-    for word in words.split()
+    for word in _listed(words)
 }
 # Words that limit what is said: a sentence has all of its passage sentence's, and no other.
 _LIMITS = frozenset(
-    "not without only just unless if or can must should free over under above below before after more less "
-    "fewer least most until till than between within some sometimes often usually normally generally "
-    "almost about that which who whose % eur usd gbp".split()
+    _listed(
+        "not without only just unless if or can must should free over under above below before after more "
+        "less fewer least most until till than between within some sometimes often usually normally "
+        "generally almost about that which who whose % eur usd gbp"
+    )
 )
-_SMALL = (
+_SMALL = _listed(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety hundred".split()
+)
+_TENS = _listed("twenty thirty forty fifty sixty seventy eighty ninety hundred")
 _NUMBERS = {word: str(value) for value, word in enumerate(_SMALL)} | {
     word: str(10 * value) for value, word in enumerate(_TENS, 2)
 }
@@ -186,7 +195,8 @@ def _unwrapped(passage: str) -> Iterator[str]:
     lines = passage.split("\n")
     for number in range(len(lines) - 1, 0, -1):
         is_new = not lines[number].strip() or _ITEM.match(lines[number].lstrip())
-        is_ended = not lines[number - 1].strip() or lines[number - 1].rstrip()[-1] in ".!?:。！？|"
+        before = lines[number - 1].strip()
+        is_ended = not before or before[0] == "#" or before[-1] in ".!?:。！？|"
         lines[number] = ("\n" if is_new or is_ended else " ") + lines[number]
     whole = "".join(lines)
     if whole != passage:

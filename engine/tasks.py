@@ -6,10 +6,13 @@ left the text's own sentences stand in.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections import Counter
-from collections.abc import AsyncGenerator
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from itertools import islice
+from typing import Any
 
 from engine.chunker import windows
 from engine.documents import sentences
@@ -20,31 +23,77 @@ from engine.types import ChatRequest, ChatTurn, Outcome, Sampling, Stopwatch, Us
 
 _SUMMARISE = "Summarise the following text in one or two sentences.\n\n{text}"
 _DRAFT = "Write a short news item from these notes: a headline, then one paragraph. Add no facts.\n\n{text}"
-# A summary may not grow with the text for ever: this many segments are told one by one, then reduced.
+# Windows of one text that the model summarises at once: the batch takes them together.
+_AT_ONCE = 4
+# A text of more windows is told in this many of its own sentences: the model would take minutes.
+_MOST_WINDOWS = 24
 _MOST_POINTS = 8
 _OVERLAP_SHARE = 8
+# Characters a token, twice what is usual: a longer text has too many windows without counting.
+_LONG_TOKEN = 8
 
 
 async def summarise(
     generator: Generator, request: ChatRequest, watch: Stopwatch
 ) -> AsyncGenerator[str | Outcome, None]:
-    """Slide over the text, summarise each window, and yield one point a window as it is ready."""
+    """Slide over the text, summarise each window, and yield one point a window as it is ready, in order.
+
+    A text of one window becomes plain text, a longer one a list. Beyond 24 windows the model is not asked:
+    the text's own most central sentences are the summary.
+    """
     text = request.turns[-1].content
     room = generator.context_length // 2
-    usage, points = Usage(), list[str]()
-    for window in windows(text, generator.tokenizer, room, room // _OVERLAP_SHARE):
-        segment = text[window.start : window.end]
-        point, used = await _supported(generator, _SUMMARISE.format(text=segment), segment, request)
-        usage = Usage(
-            usage.prompt_tokens + used.prompt_tokens, usage.completion_tokens + used.completion_tokens
-        )
-        points.append(point or central_sentences(segment, 1)[0].lstrip("-*• "))
-    points = list(dict.fromkeys(points))
-    if len(points) > _MOST_POINTS:
-        points = central_sentences("\n".join(points), _MOST_POINTS)
-    yield "\n".join(f"- {point}" for point in points) if len(points) > 1 else points[0]
+    usage, told = Usage(), set[str]()
+    cut = await asyncio.to_thread(_segments, text, generator.tokenizer, room)
+    async with aclosing(_points(generator, cut, request)) as points:
+        async for point, used in points:
+            usage = Usage(
+                usage.prompt_tokens + used.prompt_tokens, usage.completion_tokens + used.completion_tokens
+            )
+            if point not in told:
+                yield point if len(cut) == 1 else f"- {point}" if not told else f"\n- {point}"
+                told.add(point)
+    if not cut:
+        central = await asyncio.to_thread(central_sentences, text, _MOST_POINTS)
+        yield "\n".join(f"- {_bare(point)}" for point in central)
     watch.lap("generation_ms")
     yield Outcome(usage=usage)
+
+
+def _segments(text: str, tokenizer: Any, room: int) -> list[str]:
+    """The text in windows of `room` tokens; none when they would be too many."""
+    if len(text) > _MOST_WINDOWS * room * _LONG_TOKEN:
+        return []
+    found = list(islice(windows(text, tokenizer, room, room // _OVERLAP_SHARE), _MOST_WINDOWS + 1))
+    return [text[window.start : window.end] for window in found] if len(found) <= _MOST_WINDOWS else []
+
+
+async def _points(
+    generator: Generator, segments: Iterable[str], request: ChatRequest
+) -> AsyncGenerator[tuple[str, Usage], None]:
+    """What the model says of each segment, in their order, a few worked on at a time."""
+
+    async def point(segment: str) -> tuple[str, Usage]:
+        written, used = await _supported(generator, _SUMMARISE.format(text=segment), segment, request)
+        return written or _bare(central_sentences(segment, 1)[0]), used
+
+    ahead = iter(segments)
+    working = deque(asyncio.create_task(point(segment)) for segment in islice(ahead, _AT_ONCE))
+    try:
+        while working:
+            made = await working[0]
+            working.popleft()
+            working.extend(asyncio.create_task(point(segment)) for segment in islice(ahead, 1))
+            yield made
+    finally:
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+
+
+def _bare(sentence: str) -> str:
+    """The sentence without a list item's mark."""
+    return sentence.lstrip("-*• ")
 
 
 async def draft(
@@ -54,7 +103,7 @@ async def draft(
     notes = request.turns[-1].content
     written, usage = await _supported(generator, _DRAFT.format(text=notes), notes, request)
     if not written:
-        lines = [notes[start:end].lstrip("-*• ").rstrip(".") for start, end in sentences(notes)]
+        lines = [_bare(notes[start:end]).rstrip(".") for start, end in sentences(notes)]
         headline, *body = [line for line in lines if line] or [notes.strip()]
         written = f"**{headline}**\n\n" + " ".join(
             f"{line[0].upper()}{line[1:]}." for line in body or [headline]

@@ -115,6 +115,50 @@ class TestLearning:
         assert statuses(results) == {"returns.md": "changed", "hours.md": "changed"}
         assert len(await library.documents()) == 2
 
+    async def test_an_empty_folder_takes_nothing_away(self, library, pages):
+        """It may be a volume that is not mounted."""
+        await library.learn([pages])
+        for page in pages.iterdir():
+            page.unlink()
+        assert await library.learn([pages]) == []
+        assert len(await library.documents()) == 2
+
+    async def test_a_page_that_is_gone_from_its_folder_is_removed(self, library, pages, tmp_path):
+        # Given two folders, and a page that can no longer be read
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / "elsewhere.md").write_text("# Elsewhere\n\nAnother folder.")
+        await library.learn([pages, other])
+        (pages / "returns.md").unlink()
+        (pages / "hours.md").write_bytes(b"\xff\xff")
+        version = await library.version()
+
+        # When one is learned again
+        results = await library.learn([pages])
+
+        # Then only what is gone from it is removed
+        assert Learned("returns.md", "removed", "no longer there") in results
+        assert [document.id for document in await library.documents()] == ["elsewhere.md", "hours.md"]
+        assert await library.version() == version + 1
+        await library.learn([pages])
+        assert await library.version() == version + 1
+
+    async def test_a_row_that_is_gone_from_its_file_is_removed(self, library, tmp_path):
+        rows = [f'{{"id": "{n}", "title": "t", "text": "row {n}"}}' for n in (1, 2)]
+        (tmp_path / "faq.jsonl").write_text("\n".join(rows))
+        await library.learn([tmp_path / "faq.jsonl"])
+        (tmp_path / "faq.jsonl").write_text(rows[1])
+        assert await library.learn([tmp_path / "faq.jsonl"]) == [
+            Learned("2", "unchanged"),
+            Learned("1", "removed", "no longer there"),
+        ]
+
+    async def test_learning_one_page_removes_no_other(self, library, pages):
+        await library.learn([pages])
+        (pages / "hours.md").unlink()
+        assert await library.learn([pages / "returns.md"]) == [Learned("returns.md", "unchanged")]
+        assert len(await library.documents()) == 2
+
     async def test_the_version_moves_only_when_something_changed(self, library, pages):
         assert await library.version() == 0
         await library.learn([pages])

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import time
 
 import pytest
 from discord_server import DiscordServer
 from running import background, working
 
-from bots.errors import StartError, WrongToken
+from bots.adapter import nonce_of
+from bots.errors import PlatformBusy, PlatformRefused, StartError, WrongToken
+from bots.message import Author, ConversationKey, Message
 from bots.platforms.discord import DiscordReceiver, DiscordSender
 
 RETURNS = "How long do I have to return something?"
@@ -163,3 +166,181 @@ async def test_a_wrong_token_and_a_missing_intent_say_what_to_do(server, store):
     await sender.close()
     with pytest.raises(StartError, match="Message Content Intent"):
         await DiscordReceiver(server.token, store.intake.receive, {"1"}).run_forever()
+
+
+@contextlib.asynccontextmanager
+async def receiving(server, auto_channels=()):
+    """The receiving half alone, and what it has received."""
+    received = []
+
+    async def receive(message, also):
+        received.append(message)
+
+    async with background(DiscordReceiver(server.token, receive, auto_channels).run_forever()):
+        await server.wait_for(lambda s: s.connected)
+        await server.wait_for(lambda s: s.commands.get(None))
+        yield received
+
+
+@pytest.fixture
+async def sender(server):
+    sender = DiscordSender(server.token)
+    yield sender
+    await sender.close()
+
+
+def asked(server):
+    conversation = ConversationKey("discord", str(server.guild_id), str(server.channel_id))
+    return Message("discord:1", conversation, Author("1"), "a question", is_private=False)
+
+
+def posted(server):
+    """What the bot shows in the channel, without the mark of a deferral."""
+    return [m["content"] for m in server.messages[server.channel_id] if not m["flags"] & 1 << 7]
+
+
+async def test_a_deferral_that_has_expired_is_answered_in_the_channel(server, sender):
+    async with receiving(server) as received:
+        await server.interact("ask", {"question": RETURNS})
+        await server.wait_for(lambda s: received)
+    message = received[0]
+    server.clock = lambda: time.time() + 16 * 60
+    nonce = nonce_of(message.id, 0)
+    ref = await sender.post(message, "30", nonce=nonce, is_retry=False)
+    assert await sender.post(message, "30", nonce=nonce, is_retry=True) == ref
+    await sender.edit(message, ref, "30 days")
+    assert posted(server) == ["30 days"]
+
+
+async def test_a_deferral_that_expires_while_it_is_filled_goes_on_in_the_channel(server, sender):
+    async with receiving(server) as received:
+        interaction = await server.interact("ask", {"question": RETURNS})
+        await server.wait_for(lambda s: received)
+    message = received[0]
+    ref = await sender.post(message, "30", nonce=nonce_of(message.id, 0), is_retry=False)
+    assert server.response(interaction).message["content"] == "30"
+    server.clock = lambda: time.time() + 16 * 60
+    await sender.edit(message, ref, "30 days")
+    await sender.edit(message, ref, "30 days, unopened")
+    assert posted(server) == ["30", "30 days, unopened"]
+    assert len([call for call in server.calls if call.status == 401]) == 1
+    taken_over = DiscordSender(server.token)  # another worker, which finds the stored ref
+    await taken_over.edit(message, ref, "30 days, unopened, with receipt")
+    await taken_over.finish(message, "", None)
+    await taken_over.close()
+    assert posted(server) == ["30", "30 days, unopened, with receipt"]
+
+
+async def test_a_deferral_that_somebody_deleted_is_answered_in_the_channel(server, sender):
+    async with receiving(server) as received:
+        interaction = await server.interact("ask", {"question": RETURNS})
+        await server.wait_for(lambda s: received)
+    server.response(interaction).message = None
+    await sender.edit(received[0], "@original", "30 days")
+    assert posted(server) == ["30 days"]
+
+
+async def test_discords_refusals_mean_later_or_never(server, sender):
+    async def post():
+        await sender.post(asked(server), "hello", nonce="n", is_retry=False)
+
+    await post()
+    server.fail_next(503, path="/messages")
+    with pytest.raises(PlatformBusy):
+        await post()
+    server.fail_next(429, {"Via": "", "Retry-After": "7"}, path="/messages")  # a ban by Cloudflare
+    with pytest.raises(PlatformBusy) as busy:
+        await post()
+    assert busy.value.retry_after == 7
+    for status in (400, 401, 403, 404):
+        server.fail_next(status, path="/messages")
+        with pytest.raises(PlatformRefused):
+            await post()
+
+
+async def test_a_discord_that_is_down_is_tried_again(server, sender, store):
+    server.fail_next(503, times=3, path="/users/@me")
+    with pytest.raises(PlatformBusy):
+        await DiscordReceiver(server.token, store.intake.receive).run_forever()
+    with pytest.raises(PlatformBusy):
+        await sender.open()
+    with pytest.raises(PlatformBusy):
+        await sender.typing(asked(server))
+    posts = [sender.post(asked(server), "hello", nonce="n", is_retry=False) for _ in range(3)]
+    assert len(set(await asyncio.gather(*posts))) == 1
+    assert posted(server) == ["hello"]
+    assert len([call for call in server.calls if call.path == "/users/@me"]) == 4
+
+
+async def test_opening_may_be_cut_short(server, sender):
+    opening = asyncio.create_task(sender.open())
+    await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.wait({opening})
+    await sender.post(asked(server), "hello", nonce="n", is_retry=False)
+    assert posted(server) == ["hello"]
+
+
+async def test_what_is_to_be_said_waits_while_the_token_is_wrong(server):
+    sender = DiscordSender("wrong")
+    with pytest.raises(PlatformBusy, match="FRONTDESK_DISCORD_TOKEN"):
+        await sender.post(asked(server), "hello", nonce="n", is_retry=False)
+    await sender.close()
+
+
+async def test_a_token_that_is_reset_while_connected_is_told(server, store):
+    async with receiving(server):
+        pass
+    receiver = DiscordReceiver(server.token, store.intake.receive)
+    running = asyncio.create_task(receiver.run_forever())
+    await server.wait_for(lambda s: s.connected)
+    await server.drop_connections(4004)
+    with pytest.raises(WrongToken, match="FRONTDESK_DISCORD_TOKEN"):
+        await asyncio.wait_for(running, 10)
+
+
+async def test_webhooks_system_messages_and_the_bot_itself_are_left_alone(server):
+    server.message_content_enabled = True
+    channel, customer = server.channel_id, server.users[server.user_id]
+    async with receiving(server, {str(channel)}) as received:
+        await server._create(
+            channel, customer, {"content": "from a webhook"}, webhook_id="123456789012345678"
+        )
+        await server._create(channel, customer, {"content": ""}, type=7)  # has joined
+        official = server.add_user(server.user_id + 900, "discord") | {"system": True}
+        await server._create(server.dm_channel(server.user_id + 900), official, {"content": "from Discord"})
+        await server._create(channel, server.users[server.bot_id], {"content": "from the bot"})
+        await server.say(channel, "from a customer")
+        await server.wait_for(lambda s: received)
+    assert [message.text for message in received] == ["from a customer"]
+
+
+async def test_odd_messages_are_taken_as_they_are(server, caplog):
+    unknown = str(server.guild_id + 900)
+    async with receiving(server) as received:
+        customer = server.users[server.user_id]
+        embeds = {"content": "", "embeds": [{"type": "rich", "title": "a link"}]}
+        await server._create(server.dm_channel(server.user_id), customer, embeds)
+        sample = await server.say(server.channel_id, "first", mention_bot=True)
+        await server.wait_for(lambda s: len(received) == 2)
+        for place in (
+            {"guild_id": unknown, "channel_id": str(server.channel_id + 900)},
+            {"guild_id": str(server.guild_id), "channel_id": str(server.thread_id + 900)},
+        ):
+            await server.event(
+                "MESSAGE_CREATE", sample | place | {"id": str(int(sample["id"]) + len(received))}
+            )
+        await server.wait_for(lambda s: len(received) == 4)
+    assert [message.text for message in received] == ["", "first", "first", "first"]
+    assert [message.is_private for message in received] == [True, False, False, False]
+    assert received[2].conversation.workspace == unknown
+    assert received[3].conversation.channel == str(server.thread_id + 900)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_mentions_of_the_bot_are_taken_out_and_nothing_else(server):
+    async with receiving(server) as received:
+        text = f"refund order 55 <@!{server.bot_id}> today\n    please <@{server.bot_id}>"
+        await server.say(server.channel_id, text, mention_bot=True)
+        await server.wait_for(lambda s: received)
+    assert received[0].text == "refund order 55 today\n    please"

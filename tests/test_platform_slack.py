@@ -1,15 +1,22 @@
 """Slack as its users see it: our real adapter, slack-bolt unmodified, a local server for Slack."""
 
 import contextlib
+import re
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisConnectionError
 from running import background, working
 from slack_server import SlackServer
 
-from bots.errors import PlatformBusy, WrongToken
+from bots.errors import PlatformBusy, PlatformRefused, WrongToken
+from bots.message import Author, ConversationKey, Message
 from bots.platforms.slack import SlackReceiver, SlackSender, escape, plain_text
 
+PAGES = ["text/plain", "text/html", "application/json"]
 RETURNS = "How long do I have to return something?"
 
 
@@ -19,10 +26,26 @@ async def server():
         yield server
 
 
+def new_receiver(server, receive, auto_channels=(), *, bot=None, app=None, url=None, known=()):
+    async def knows(conversation):
+        return str(conversation) in known
+
+    tokens = bot or server.bot_token, app or server.app_token
+    return SlackReceiver(*tokens, url or server.api_url, receive, auto_channels, knows=knows)
+
+
 @contextlib.asynccontextmanager
 async def receiving(server, store, auto_channels=(), receive=None):
+    async def knows(conversation):
+        return bool(await store.history.recent(conversation))
+
     receiver = SlackReceiver(
-        server.bot_token, server.app_token, server.api_url, receive or store.intake.receive, auto_channels
+        server.bot_token,
+        server.app_token,
+        server.api_url,
+        receive or store.intake.receive,
+        auto_channels,
+        knows=knows,
     )
     async with background(receiver.run_forever()):
         await server.wait_for(lambda: server.sockets)
@@ -36,6 +59,12 @@ async def frontdesk(server, store, engine, auto_channels=()):
     await sender.open()
     async with receiving(server, store, auto_channels), working(store, engine, {"slack": sender}):
         yield
+
+
+def question(server, thread="1.1"):
+    conversation = ConversationKey("slack", server.team_id, server.channel_id, thread)
+    name = f"slack:{server.team_id}:{server.channel_id}:{thread}"
+    return Message(name, conversation, Author(server.user_id), "a question", is_private=False)
 
 
 def answers(server, channel):
@@ -145,15 +174,243 @@ async def test_a_text_file_is_fetched_with_the_token(server, store, sample_servi
 
 
 async def test_wrong_tokens_say_which_one_and_where_it_comes_from(server, store):
-    async def start(bot, app, url=None):
-        await SlackReceiver(bot, app, url or server.api_url, store.intake.receive).run_forever()
-
     with pytest.raises(WrongToken, match="FRONTDESK_SLACK_BOT_TOKEN"):
-        await start("xoxb-wrong", server.app_token)
+        await new_receiver(server, store.intake.receive, bot="xoxb-wrong").run_forever()
     with pytest.raises(WrongToken, match="connections:write"):
-        await start(server.bot_token, "xapp-wrong")
+        await new_receiver(server, store.intake.receive, app="xapp-wrong").run_forever()
     with pytest.raises(PlatformBusy, match="cannot be reached"):
-        await start(server.bot_token, server.app_token, "http://127.0.0.1:1/api/")
+        await new_receiver(server, store.intake.receive, url="http://127.0.0.1:1/api/").run_forever()
+
+
+@pytest.mark.parametrize("method", ["auth.test", "apps.connections.open"])
+async def test_only_a_refused_token_counts_as_wrong_at_the_start(server, method):
+    receiver = new_receiver(server, None)
+    for reason in ("account_inactive", "token_revoked", "not_allowed_token_type"):
+        server.fail_next(method, reason)
+        with pytest.raises(WrongToken, match=reason):
+            await receiver._check_tokens()
+    server.fail_next(method, "missing_scope")
+    with pytest.raises(WrongToken, match="missing_scope: chat:write"):
+        await receiver._check_tokens()
+    pages = [{"status": status, "content_type": kind} for status in (200, 502) for kind in PAGES]
+    for fault in ({"error": "internal_error"}, {"error": "team_access_not_granted"}, *pages):
+        server.fail_next(method, **fault)
+        with pytest.raises(PlatformBusy):
+            await receiver._check_tokens()
+    server.fail_next(method, "ratelimited", headers={"Retry-After": "0"}, times=3)
+    with pytest.raises(PlatformBusy, match="ratelimited"):
+        await receiver._check_tokens()
+
+
+async def test_a_proxys_page_in_place_of_slacks_answer_means_later(server):
+    sender = SlackSender(server.bot_token, server.api_url)
+    await sender.open()
+    for status in (200, 403, 502):
+        for kind in PAGES:
+            server.fail_next("chat.postMessage", status=status, content_type=kind)
+            with pytest.raises(PlatformBusy):
+                await sender.post(question(server), "hello", nonce="n", is_retry=False)
+    server.fail_next("chat.postMessage", status=503, headers={"Retry-After": "Mon, 23 Nov 2026 14:00:00 GMT"})
+    with pytest.raises(PlatformBusy, match="503"):
+        await sender.post(question(server), "hello", nonce="n", is_retry=False)
+    server.fail_next("chat.postMessage", "channel_not_found")
+    with pytest.raises(PlatformRefused, match="channel_not_found"):
+        await sender.post(question(server), "hello", nonce="n", is_retry=False)
+
+
+async def test_a_sender_that_could_not_open_does_so_with_its_first_post(server):
+    sender = SlackSender(server.bot_token, server.api_url)
+    server.fail_next("auth.test", "internal_error", times=2)
+    with pytest.raises(PlatformBusy):
+        await sender.open()
+    with pytest.raises(PlatformBusy):
+        await sender.post(question(server), "hello", nonce="n", is_retry=False)
+    ref = await sender.post(question(server), "hello", nonce="n", is_retry=False)
+    await sender.edit(question(server), ref, "hello again")
+    assert [post["text"] for post in server.messages[server.channel_id]] == ["hello again"]
+    assert len([call for call in server.calls if call.method == "auth.test"]) == 3
+
+    revoked = SlackSender("xoxb-wrong", server.api_url)
+    with pytest.raises(PlatformBusy, match="invalid_auth"):  # what is to be said must not be lost
+        await revoked.edit(question(server), ref, "hello")
+
+
+async def test_a_thread_goes_on_without_a_mention_where_the_bot_has_answered(server, store, sample_service):
+    async with frontdesk(server, store, sample_service):
+        channel = server.channel_id
+        first = await server.say(channel, RETURNS, mention=True)
+        await answer_in(server, channel)
+        second = await server.say(channel, RETURNS, user="UBEN", mention=True)
+        await answer_in(server, channel, count=2)
+        other = await server.say(channel, "Who has the key of the store room?", user="UCLEO")
+        await server.say(channel, "How do I reset my password?", user="UANNA", thread_ts=other["ts"])
+        await server.say(channel, "How do I reset my password?", user="UBEN", thread_ts=second["ts"])
+        third = await answer_in(server, channel, count=3)
+        await server.say(channel, "How do I reset my password?", thread_ts=first["ts"])
+        fourth = await answer_in(server, channel, count=4)
+    assert [third["thread_ts"], fourth["thread_ts"]] == [second["ts"], first["ts"]]
+    assert not server.replies(channel, other["ts"])[1:]
+    assert not server.lost
+    for author, root in (("UANNA", first), ("UBEN", second)):
+        turns = await store.history.recent(ConversationKey("slack", server.team_id, channel, root["ts"]))
+        assert [turn.author.id for turn in turns] == [author] * 4
+
+
+async def attachments_of(server, *files):
+    """What becomes of files that somebody adds, by Slack's own description of them."""
+    received = []
+
+    async def receive(message, also):
+        received.append(message)
+
+    body = {"team_id": server.team_id}
+    event = {"type": "message", "user": "UANNA", "channel": server.dm_channel_id, "ts": "1.1", "files": files}
+    await new_receiver(server, receive)._on_message({**event, "channel_type": "im"}, body)
+    return received[0].attachments
+
+
+async def test_the_token_goes_to_slack_alone(server):
+    """Slack gives a remote file's own address, which anybody may choose, as `url_private`."""
+    asked = []
+
+    async def record(request):
+        asked.append(dict(request.headers))
+        return web.Response(text="gotcha")
+
+    elsewhere = web.Application()
+    elsewhere.router.add_get("/{tail:.*}", record)
+    async with TestServer(elsewhere) as other:
+        url = str(other.make_url("/notes.txt"))
+        own = server._add_file("UANNA", "notes.txt", b"The oven is broken.")
+        found = await attachments_of(
+            server,
+            {"name": "a.txt", "mode": "external", "is_external": True, "url_private": url},
+            {"name": "b.txt", "mode": "external", "url_private": own["url_private"]},
+            {"name": "c.txt", "is_external": True, "url_private": own["url_private"]},
+            {"name": "d.txt", "mode": "hosted", "url_private": url},
+            {"name": "e.txt", "url_private": "http://[broken"},
+            own,
+        )
+    assert not asked
+    assert [bool(attachment.problem) for attachment in found] == [True] * 5 + [False]
+    assert "uploaded to Slack itself" in found[0].problem
+    assert found[-1].text == "The oven is broken."
+
+
+@pytest.mark.parametrize(
+    ("url", "may"),
+    [
+        ("https://files.slack.com/files-pri/T1-F1/a.txt", True),
+        ("https://slack.com/a.txt", True),
+        ("http://files.slack.com/a.txt", False),
+        ("https://evilslack.com/a.txt", False),
+        ("https://slack.com.evil.example/a.txt", False),
+        ("https://slack.com@evil.example/a.txt", False),
+        ("https://speaks.example:8443/a.txt", True),
+        ("https://speaks.example/a.txt", False),
+        ("http://speaks.example:8443/a.txt", False),
+    ],
+)
+async def test_addresses_that_get_the_token(server, monkeypatch, url, may):
+    asked = []
+
+    async def download(self, url):
+        asked.append(url)
+        return b"text"
+
+    monkeypatch.setattr(SlackReceiver, "_download", download)
+    event = {"channel": "D1", "user": "U1", "ts": "1.1", "files": [{"name": "a.txt", "url_private": url}]}
+
+    async def receive(message, also):
+        assert bool(message.attachments[0].problem) != may
+
+    await new_receiver(server, receive, url="https://speaks.example:8443/api/")._accept(
+        event, {"team_id": "T"}
+    )
+    assert bool(asked) == may
+
+
+async def test_a_long_file_is_read_to_its_end(server):
+    text = "All of it. " * 90_000
+    [found] = await attachments_of(server, server._add_file("UANNA", "long.txt", text.encode()))
+    assert found.text == text
+    [found] = await attachments_of(
+        server, server._add_file("UANNA", "longer.txt", b"x" * 1_100_000) | {"size": None}
+    )
+    assert "too large" in found.problem
+
+
+async def test_code_that_grows_by_escaping_is_shown_whole(server):
+    code = ("if (a < b && c > d) return;\n" * 200)[:3000]
+    markup = ("<div><b>&nbsp;</b></div>\n" * 200)[:3000]
+    sender = SlackSender(server.bot_token, server.api_url)
+    for text in (code, markup):
+        ref = await sender.post(question(server), text, nonce="n", is_retry=False)
+        await sender.edit(question(server), ref, text + "!")
+        assert decoded(server.messages[server.channel_id][-1]["text"]) == text + "!"
+
+
+CONTROLS = [
+    "<",
+    ">",
+    "&",
+    "<@U1>",
+    "<!channel>",
+    "<!here|x>",
+    "<#C1>",
+    "&lt;",
+    "&lt;!channel&gt;",
+    "<https://a|b>",
+]
+PIECES = st.sampled_from(
+    [*CONTROLS, "&amp;", "lt;", "!", "@", " ", "\n", "a", "<div>", "x" * 50, "if (a < b) &&"]
+)
+
+
+@given(st.lists(PIECES, max_size=40), st.integers(1, 400))
+def test_no_reply_is_too_long_or_calls_anybody(pieces, times):
+    text = ("".join(pieces) * times)[: SlackSender.limit]
+    escaped = escape(text)
+    assert len(escaped) < 4000
+    assert not re.search(r"<\s*[@#!]", escaped)
+    assert not re.search(r"<[^<>]*[:|][^<>]*>", escaped)
+    if not escaped.endswith("…"):
+        assert decoded(escaped) == text
+
+
+def decoded(text):
+    """Slack's own way back."""
+    return re.sub("&(lt|gt|amp);", lambda found: {"lt": "<", "gt": ">", "amp": "&"}[found[1]], text)
+
+
+def test_what_grows_beyond_all_room_is_cut_and_not_lost():
+    for text in ("<!here>" * 428, "&lt;" * 750, "<@U1>" * 600):
+        escaped = escape(text)
+        assert 3890 < len(escaped) <= 3900
+        assert "<" not in escaped
+    assert escaped.endswith("&lt;@U1>…")
+
+
+def test_mentions_of_the_bot_are_taken_out_and_nothing_else():
+    assert plain_text("<@B1> refund order 55 <@B1> today please", "B1") == "refund order 55 today please"
+    assert plain_text("<@B1|frontdesk>: hello <@B12>\n    indented", "B1") == ": hello @B12\n    indented"
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "typed"),
+    [
+        ("ask <#C123|help-desk> or <#C123>", "ask #help-desk or #C123"),
+        ("<#C123|>", "#C123"),
+        ("<@U123> and <@U456|anna>", "@U123 and @anna"),
+        ("<!here> <!channel|channel> <!everyone>", "@here @channel @everyone"),
+        ("<!subteam^S1|@staff> <!subteam^S1>", "@staff @S1"),
+        ("<!date^1392734382^{date}|18 February>", "18 February"),
+        ("&lt;!here&gt; 1 < 2", "<!here> 1 < 2"),
+        ("a<b>c <>", "abc <>"),
+    ],
+)
+def test_names_and_calls_stay_readable(wrapped, typed):
+    assert plain_text(wrapped, "B1") == typed
 
 
 def test_what_slack_wraps_is_unwrapped():

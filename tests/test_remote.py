@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from engine.errors import BadRequest, ContextTooLong, RemoteFailed, Unauthorised, Unavailable, UnknownModel
+from engine.errors import ContextTooLong, RemoteFailed, Unauthorised, Unavailable, UnknownModel
 from engine.generation import Ended
 from engine.generation.remote import RemoteGenerator, discover
 from engine.types import ChatTurn, Sampling, Usage
@@ -248,10 +248,8 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("status", "error"),
         [
-            (400, BadRequest),
             (401, Unauthorised),
             (404, UnknownModel),
-            (422, BadRequest),
             (429, Unavailable),
             (500, Unavailable),
             (503, Unavailable),
@@ -265,6 +263,26 @@ class TestFailures:
         with pytest.raises(error, match="own words") as caught:
             await collect(remote)
         assert type(caught.value) is error
+
+    @pytest.mark.parametrize("status", [400, 422])
+    async def test_what_a_server_refuses_is_logged_and_not_told_to_the_customer(
+        self, server, remote, status, capsys, caplog
+    ):
+        words = "Unsupported parameter: max_tokens"
+        server.status, server.pieces = status, [json.dumps({"error": {"message": words}}).encode()]
+        with pytest.raises(RemoteFailed, match="refused") as caught:
+            await collect(remote)
+        assert words not in str(caught.value)
+        assert words in capsys.readouterr().err + caplog.text
+
+    async def test_an_answer_ends_at_its_deadline(self, server, remote):
+        server.pieces, server.hangs = [sse(chunk("Hel"), done=False)], True
+        shown = []
+        with pytest.raises(Unavailable, match="too long"):
+            async for piece in remote.generate(TURNS, Sampling(), deadline=time.monotonic() + 0.3):
+                shown.append(piece)
+        assert shown == ["Hel"]
+        await asyncio.wait_for(server.is_left.wait(), 5)
 
     @pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b"[]", b'{"detail": "x"}', b""])
     async def test_an_error_without_words_names_its_status(self, server, remote, body):

@@ -17,6 +17,7 @@ from engine.errors import (
     Unavailable,
 )
 from engine.generation.local import LocalGenerator
+from engine.health import Readiness
 from engine.server import check_bind, create_app
 from engine.types import ChatRequest, ChatTurn, Outcome, Sampling
 
@@ -285,6 +286,10 @@ class TestRefusals:
             ({"messages": [{"role": "assistant", "content": "x"}]}, "last message must be the user's"),
             ({"temperature": 3}, "temperature: "),
             ({"max_tokens": 0}, "max_tokens: "),
+            ({"repetition_penalty": 1e-40}, "repetition_penalty: "),
+            ({"repetition_penalty": 11}, "repetition_penalty: "),
+            ({"seed": 2**63}, "seed: "),
+            ({"seed": -(2**63) - 1}, "seed: "),
             ({"top_p": 0}, "top_p: "),
             ({"frontdesk": {"knowlege": False}}, "frontdesk.knowlege: Extra inputs"),
             ({"frontdesk": {"task": "cook"}}, "frontdesk.task: "),
@@ -301,6 +306,32 @@ class TestRefusals:
     async def test_fields_of_openai_that_change_nothing_are_ignored(self, http):
         status, _ = await post(http, user="jane", presence_penalty=0, logprobs=False, n=1)
         assert status == 200
+
+    async def test_the_extremes_that_are_allowed_are_answered(self, http):
+        for extremes in (
+            {"temperature": 1e-40, "seed": 2**63 - 1},
+            {"temperature": 2, "seed": -(2**63), "repetition_penalty": 0.1},
+            {"temperature": 2, "repetition_penalty": 10},
+        ):
+            status, body = await post(http, max_tokens=4, **extremes, **FREELY)
+            assert status == 200, body
+
+    @pytest.mark.parametrize(
+        "content", ['"hi \\ud83d there"', '[{"type": "text", "text": "hi \\udc00 there"}]']
+    )
+    async def test_half_a_character_is_replaced(self, http, sample_service, content):
+        asked, generate = [], sample_service.generator.generate
+
+        def recording(turns, *more):
+            asked.extend(turns)
+            return generate(turns, *more)
+
+        sample_service.generator.generate = recording
+        data = (
+            '{"max_tokens": 2, "frontdesk": {"knowledge": false}, "messages": [{"role": "user", "content": '
+        )
+        status, _ = await post(http, data=f"{data}{content}}}]}}".encode())
+        assert (status, asked[0].content) == (200, "hi \ufffd there")
 
     async def test_a_full_engine_says_when_to_come_back(self, sample_service, starter):
         await sample_service.generator.close()
@@ -340,6 +371,30 @@ class TestObservation:
                 assert (response.status, (await response.json())["status"]) == (503, "not ready")
             async with session.get("/health") as response:
                 assert response.status == 200
+
+    async def test_an_engine_whose_generation_died_is_not_ready_at_once(self, http, sample_service):
+        await post(http, max_tokens=2, **FREELY)
+        async with http.get("/ready") as response:
+            assert response.status == 200
+        await sample_service.generator.close()
+        async with http.get("/ready") as response:
+            assert response.status == 503
+
+    async def test_a_long_answer_under_way_is_a_sign_of_life(self, sample_service, monkeypatch):
+        # Given an engine whose batch is taken by one long answer, so that a probe would wait
+        monkeypatch.setattr("engine.health._IDLE_SECONDS", 1)
+        await sample_service.generator.close()
+        sample_service.generator = LocalGenerator(sample_service.generator._loaded, max_batch=1)
+        readiness = Readiness(sample_service)
+        assert await readiness.check()
+        monkeypatch.setattr(readiness, "_probe", None)
+        readiness._probed = float("-inf")
+
+        # When it writes, then it is ready, without a probe
+        async with contextlib.aclosing(sample_service.chat(LONG)) as answer:
+            async for _ in answer:
+                assert await readiness.check()
+                break
 
     async def test_models_lists_the_one_with_its_length(self, client):
         (model,) = [model async for model in client.models.list()]

@@ -204,15 +204,15 @@ class TestSensitiveContent:
             assert CARD not in prompt
             assert "I am <EMAIL_ADDRESS_1> and my card is <CREDIT_CARD_1>." in prompt
 
-    async def test_what_the_model_makes_up_comes_out_as_placeholders(self, written):
+    async def test_what_the_model_makes_up_comes_out_masked(self, written):
         service = written(f"Write to {EMAIL}, pay with {CARD}.")
         pieces, _ = await ask(service, "who", knowledge=False)
-        assert "".join(pieces) == "Write to <EMAIL_ADDRESS_1>, pay with <CREDIT_CARD_1>."
+        assert "".join(pieces) == "Write to [email address], pay with [credit card]."
 
     async def test_a_value_keeps_its_placeholder_and_numbering_goes_on_behind_given_ones(self, written):
         service = written(f"You are <EMAIL_ADDRESS_3>, {EMAIL} or new@mail.example.")
         text, _ = await told(service, f"<EMAIL_ADDRESS_2> and {EMAIL}", knowledge=False)
-        assert text == "You are <EMAIL_ADDRESS_3>, <EMAIL_ADDRESS_3> or <EMAIL_ADDRESS_4>."
+        assert text == "You are <EMAIL_ADDRESS_3>, <EMAIL_ADDRESS_3> or [email address]."
 
     async def test_the_teams_own_number_and_address_are_shown(self, sample_service):
         text, _ = await told(sample_service, "How can I reach you by phone?")
@@ -314,10 +314,50 @@ class TestTasks:
         # Then every window was read, and every point is a sentence of the text
         points = [line.removeprefix("- ") for line in summary.splitlines()]
         assert len(recorded.generator.asked) > 4
-        assert 1 < len(points) <= 8
+        assert 1 < len(points) <= 24
+        assert all(line.startswith("- ") for line in summary.splitlines())
         assert len(set(points)) == len(points)
         assert not any(point.startswith("#") for point in points)
         assert outcome.usage.prompt_tokens > recorded.generator.context_length
+
+    async def test_each_point_is_told_as_it_is_ready_a_few_windows_ahead(self, sample_service):
+        # Given a model that finishes the windows in reverse, and never those behind the fourth
+        started, finished = [], [asyncio.Event() for _ in range(4)]
+
+        class Waiting(Recording):
+            async def generate(self, turns, sampling, deadline=None):
+                number = len(started)
+                started.append(turns)
+                await (finished[number] if number < 4 else asyncio.Event()).wait()
+                yield Ended("stop", Usage(1, 1))
+
+        real = sample_service.generator
+        sample_service.generator = Waiting(real)
+        page = (SAMPLE_PAGES / "returns.md").read_text()
+        text = "\n\n".join([page, *(path.read_text() for path in sorted(SAMPLE_PAGES.glob("*.md"))[:5])])
+
+        # When it is summarised
+        async with aclosing(sample_service.chat(request(text, task="summarise"))) as answer:
+            first = asyncio.create_task(anext(answer))
+            for event in reversed(finished):
+                await asyncio.sleep(0.05)
+                assert len(started) == 4
+                assert not first.done()
+                event.set()
+
+            # Then the first point comes while later windows are still worked on
+            assert (await asyncio.wait_for(first, 5)).startswith("- ")
+        assert 4 < len(started) <= 8
+
+    async def test_a_text_of_very_many_windows_is_told_in_its_own_sentences_at_once(self, recorded):
+        pages = "\n\n".join(path.read_text() for path in sorted(SAMPLE_PAGES.glob("*.md")))
+        text = pages * (1_000_000 // len(pages) + 1)
+        async with asyncio.timeout(20):
+            summary, _ = await told(recorded, text, task="summarise")
+        assert recorded.generator.asked == []
+        points = [line.removeprefix("- ") for line in summary.splitlines()]
+        assert 1 <= len(points) <= 8
+        assert all(point in text for point in points)
 
     async def test_a_summary_keeps_nothing_that_the_text_does_not_say(self, written):
         notes = "The shop in Aarhus moves to a larger building in May. It keeps its opening hours."

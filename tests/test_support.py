@@ -1,5 +1,9 @@
 """What a passage does not support is never released."""
 
+import re
+import time
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,8 +32,15 @@ SUPPORT = Support([RETURNS, SHOP])
         ("The item must be unused.", 0),
         ("You have 30 days to return an item, and it must be unused.", 0),
         ("Our shop in Aarhus is open from 10:00 to 18:00.", 1),
-        ("Opened bed linen cannot be returned.", 1),
-        ("Write to help@maplerow.example.", 1),
+        ("Bed linen that has been opened cannot be returned.", 1),
+        ("Write to help@maplerow.example or see https://maplerow.example/help for more.", 1),
+        ("You have thirty days from the day of delivery to return an item.", 0),
+        ("Yes, the return label is free inside the EU.", 0),
+        (
+            "The shop is closed on Sunday and write to help@maplerow.example or see "
+            "https://maplerow.example/help for more.",
+            1,
+        ),
     ],
 )
 def test_what_a_passage_says_is_supported_by_that_passage(sentence, passage):
@@ -51,6 +62,13 @@ def test_what_a_passage_says_is_supported_by_that_passage(sentence, passage):
         pytest.param("Write to support@maplerow.example for more.", id="swapped address"),
         pytest.param("For more see https://evil.example/help.", id="swapped link"),
         pytest.param("You have 30 days to return an item and we send a courier.", id="added claim"),
+        pytest.param("You have sixty days from the day of delivery to return an item.", id="number word"),
+        pytest.param("You have 30 hours from the day of delivery to return an item.", id="changed unit"),
+        pytest.param("You have 30 days from the day of purchase to return an item.", id="changed word"),
+        pytest.param("Bed linen cannot be returned.", id="condition left out"),
+        pytest.param("The item may be unused and in its original packaging.", id="weaker verb"),
+        pytest.param("The return label is not free inside the EU.", id="not free"),
+        pytest.param("The return label is free.\nIt is in its original packaging.", id="pooled"),
         pytest.param("Our founder was born in Sweden.", id="nothing of it"),
         pytest.param("Yes.", id="no content"),
         pytest.param("...", id="no words"),
@@ -61,13 +79,108 @@ def test_what_no_passage_says_is_not_supported(sentence):
     assert SUPPORT.find(sentence) is None
 
 
-def test_every_sentence_of_every_sample_page_supports_itself():
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "You have 14 days from the day of delivery to return an item.",
+        "The refund arrives within 30 days of its arrival.",
+        "The refund arrives within 30 days from the day of delivery.",
+        "Express shipping takes 3-5 business days.",
+        "Standard shipping takes 3 days.",
+        "Standard shipping is free for orders under 50 euros.",
+        "Standard shipping is free.",
+        "The shop is open on Saturday from 10:00 to 18:00.",
+        "The shop is open Monday to Friday and Saturday from 11:00 to 14:00.",
+    ],
+)
+def test_numbers_of_other_sentences_and_other_places_support_nothing(sentence):
+    pages = [
+        "You have 30 days from the day of delivery to return an item. The refund arrives within 14 days of "
+        "its arrival.",
+        "Standard shipping takes 3-5 business days. Express shipping is quicker. Standard shipping is free "
+        "for orders over 50 euros.",
+        "The shop is open Monday to Friday from 10:00 to 18:00 and Saturday from 11:00 to 14:00.",
+    ]
+    assert Support(pages).find(sentence) is None
+
+
+def test_a_sentence_that_runs_over_lines_is_one():
+    support = Support(
+        ["# Returns\nYou have 30 days from\nthe day of delivery to\nreturn an item.\n- free label"]
+    )
+    assert support.find("You have 30 days from the day of delivery to return an item.") == 0
+    assert support.find("Return an item - free label") is None
+
+
+def test_a_pronoun_stands_only_for_what_was_named():
+    support = Support(["Standard shipping costs 4.90 EUR. Express shipping arrives on Monday."])
+    assert support.find("Standard shipping costs 4.90 EUR, and it arrives on Monday.") is None
+
+
+def test_time_is_linear_on_hostile_input():
+    started = time.monotonic()
+    for hostile in ("a." * 50_000, "a@" * 50_000, "a@a." * 25_000, "1,1." * 25_000, "n't" * 30_000):
+        Support([hostile]).find(hostile)
+    assert time.monotonic() - started < 10
+
+
+def sample_sentences():
+    """Every sentence of the sample pages that says something, with its passage."""
     for path in sorted(SAMPLE_PAGES.glob("*.md")):
         (document,) = read_documents(path)
         for passage in passages(document):
             cutter = SentenceCutter()
             for sentence in [*cutter.feed(passage.text), cutter.close()]:
-                assert Support([passage.text]).find(sentence) == 0 or not has_substance(sentence), sentence
+                if has_substance(sentence):
+                    yield sentence.strip(), passage.text
+
+
+SWAPS = [
+    ("days", "hours"), ("months", "weeks"), ("EUR", "USD"), ("Standard", "Express"), ("express", "standard"),
+    ("Monday", "Sunday"), ("Aarhus", "Copenhagen"), ("before", "after"), ("after", "before"), ("or", "and"),
+    ("free", "expensive"), ("from", "until"), ("until", "from"), ("must", "may"), ("can", "must"),
+    ("only", "always"), ("not", ""), ("without", "with"), ("all", "some"), ("email", "letter"),
+    ("If", "Unless"), ("we", "you"), ("Denmark", "Norway"), ("more than", "less than"),
+    ("delivery", "purchase"),
+]  # fmt: skip
+
+
+def corrupted(sentence):
+    """The sentence with one fact changed, each way that applies."""
+    for number in re.finditer(r"(?<![\w.:@-])\d+(?![\w@])", sentence):
+        yield f"{sentence[: number.start()]}{int(number[0]) + 7}{sentence[number.end() :]}"
+        yield f"{sentence[: number.start()]}eighty{sentence[number.end() :]}"
+    for old, new in SWAPS:
+        changed = re.sub(rf"\b{old}\b", new, sentence, count=1)
+        if changed != sentence:
+            yield changed
+    verb = re.search(r" (?:is|are|can|must|will|have)(?= )", sentence)
+    if verb:
+        yield f"{sentence[: verb.end()]} not{sentence[verb.end() :]}"
+        yield f"{sentence[: verb.end()]} only{sentence[verb.end() :]}"
+    if sentence.endswith("."):
+        for condition in (" for members", " if you are a member", " within 3 days", " and we pay you 10 EUR"):
+            yield f"{sentence[:-1]}{condition}."
+
+
+def test_what_the_sample_pages_say_is_supported_and_what_they_do_not_is_not():
+    """Measured: 638 of 638 sentences, 306 of 308 joined pairs, and 0 of 4,436 corrupted ones."""
+    told = list(sample_sentences())
+    assert len(told) > 300
+    assert [sentence for sentence, passage in told if Support([passage]).find(sentence) != 0] == []
+
+    joined = [
+        (f"{first[:-1]} and {second[0].lower()}{second[1:]}", passage)
+        for (first, passage), (second, other) in pairwise(told)
+        if passage == other and first.endswith(".") and f"{first} {second}" in passage
+    ]
+    missed = [sentence for sentence, passage in joined if Support([passage]).find(sentence) != 0]
+    assert len(missed) <= len(joined) / 100, missed[:3]
+
+    wrong = [(claim, passage) for sentence, passage in told for claim in corrupted(sentence)]
+    accepted = [claim for claim, passage in wrong if Support([passage]).find(claim) is not None]
+    assert len(wrong) > 1000
+    assert len(accepted) <= len(wrong) / 200, accepted[:3]
 
 
 def test_without_passages_nothing_is_supported():

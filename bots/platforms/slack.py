@@ -258,7 +258,7 @@ class SlackSender:
         except _NO_ANSWER as error:
             if _may_pass(error):
                 raise _busy(error) from error
-            raise PlatformRefused(f"Slack refuses: {_fields(error)['error']}") from error
+            raise PlatformRefused(f"Slack refuses: {_answer(error)[1]['error']}") from error
 
     async def _ensure_open(self) -> None:
         async with self._opening:
@@ -281,37 +281,37 @@ async def _check_token(call: Awaitable[Any], name: str, advice: str) -> Any:
     try:
         return (await call).data
     except _NO_ANSWER as error:
-        fields = _fields(error)
+        _, fields = _answer(error)
         if (reason := fields.get("error")) not in _TOKEN_ERRORS:
             raise _busy(error) from error
         needed = f": {fields['needed']}" if fields.get("needed") else ""
         raise WrongToken(f"Slack does not accept the {name} ({reason}{needed}): {advice}") from error
 
 
-def _fields(error: Exception) -> dict[str, Any]:
-    """What Slack answered; nothing where another answered for it, as a proxy does with a page."""
-    data = getattr(getattr(error, "response", None), "data", None)
-    return data if isinstance(data, dict) else {}
-
-
-def _status(error: Exception) -> int:
-    """The answer's HTTP status; 0 without one."""
+def _answer(error: Exception) -> tuple[int, dict[str, Any]]:
+    """The HTTP status, 0 without an answer, and what Slack said: nothing where a proxy answers itself."""
     response = getattr(error, "response", None)  # the SDK's, or aiohttp's when the body is no JSON
-    return int(getattr(response, "status_code", 0) or getattr(response, "status", 0))
+    status = getattr(response, "status_code", 0) or getattr(response, "status", 0)
+    data = getattr(response, "data", None)
+    return status, data if isinstance(data, dict) else {}
 
 
 def _may_pass(error: Exception) -> bool:
     """Whether it may work later; when Slack itself gives a reason of another kind, it never will."""
-    reason, status = _fields(error).get("error"), _status(error)
+    status, fields = _answer(error)
+    reason = fields.get("error")
     return not reason or reason in _BUSY or status == 429 or status >= 500
 
 
 def _busy(error: Exception) -> PlatformBusy:
-    if not (status := _status(error)):
+    status, fields = _answer(error)
+    if not status:
         return PlatformBusy(f"Slack cannot be reached: {error}")
-    wait = str(error.response.headers.get("Retry-After", ""))  # a proxy may give a date there
-    reason = _fields(error).get("error") or f"status {status}"
-    return PlatformBusy(f"Slack is busy: {reason}", retry_after=int(wait) if wait.isdecimal() else 1)
+    wait = str(vars(error)["response"].headers.get("Retry-After", ""))
+    return PlatformBusy(
+        f"Slack is busy: {fields.get('error') or f'status {status}'}",
+        retry_after=int(wait) if wait.isdecimal() else 1,  # a proxy may give a date there
+    )
 
 
 def _is_direct(event: dict[str, Any]) -> bool:

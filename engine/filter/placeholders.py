@@ -25,6 +25,10 @@ class Placeholders:
         for entity, number in PLACEHOLDER.findall(text):
             self._last[entity] = max(self._last.get(entity, 0), int(number))
 
+    def known(self, finding: Finding, value: str) -> str | None:
+        """The placeholder that `value` already has."""
+        return self._by_value.get((finding.entity, normalise(finding.entity, value)))
+
     def __call__(self, finding: Finding, value: str) -> str:
         """The placeholder for `value`."""
         key = (finding.entity, normalise(finding.entity, value))
@@ -53,13 +57,14 @@ def escape_placeholders(text: str) -> str:
 
 def restore_placeholders(text: str, values: Mapping[str, str]) -> str:
     """Put values back; a placeholder without a value is masked."""
-    return PLACEHOLDER.sub(lambda match: values.get(match[0]) or _mask(match), text)
+    return PLACEHOLDER.sub(lambda match: values.get(match[0]) or mask(match[1]), text)
 
 
 def mask_placeholders(text: str) -> str:
     """What others may see in place of a value: `[email address]`."""
-    return PLACEHOLDER.sub(_mask, text)
+    return PLACEHOLDER.sub(lambda match: mask(match[1]), text)
 
 
-def _mask(match: re.Match[str]) -> str:
-    return f"[{match[1].replace('_', ' ').lower()}]"
+def mask(entity: str) -> str:
+    """What stands for a value that is not shown: `[email address]`."""
+    return f"[{entity.replace('_', ' ').lower()}]"

@@ -24,7 +24,20 @@ LOOK_BEHIND = 48
 _LOCAL_PART, _DOMAIN = 64, 190
 _EMAIL_LOCAL = re.compile(r"[\w.%+\-]*$")
 _EMAIL_DOMAIN = re.compile(r"(?:[^\W_](?:[^\W_]|-)*\.)+(?:xn--[a-z0-9\-]+|[^\W\d_]{2,})")
-_DIGIT_RUN = re2.compile(r"[0-9](?:[ \-.\x{00a0}\x{2010}-\x{2015}]{0,3}[0-9])*")
+# What people put between the digit groups of a card: a few marks, white space, Unicode's dashes, characters
+# that do not show. Written out, so that RE2 and the streaming filter agree whatever their Unicode version.
+SEPARATORS = (
+    "-./_,\uff0e\uff0f\uff3f\uff0c"
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
+    "\u200a\u2028\u2029\u202f\u205f\u3000"
+    "\u058a\u05be\u1400\u1806\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\u2e17\u2e1a\u2e3a\u2e3b\u2e40\u301c"
+    "\u3030\u30a0\ufe31\ufe32\ufe58\ufe63\uff0d"
+    "\xad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064"
+    "\u2066\u2067\u2068\u2069\ufe0e\ufe0f\u20e3\ufeff"
+)
+_MOST_SEPARATORS = 4
+_DIGIT_RUN = re2.compile(f"[0-9](?:[{re.escape(SEPARATORS)}]{{0,{_MOST_SEPARATORS}}}[0-9])*")
+_OTHER_DIGIT = re.compile(r"(?![0-9])\d")
 _PHONE_LIKE = re2.compile(r"(?:\+|\(\+?|[0-9])[0-9](?:[ \-./()\x{00a0}]{0,3}[0-9]){4,16}")
 _NOT_A_PHONE = re.compile(
     r"(?:\d{1,3}\.){3}\d{1,3}$|\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}$"
@@ -78,14 +91,17 @@ class Finding:
     rule: str
 
 
-def find(text: str) -> list[Finding]:
-    """All sensitive stretches of `text`, in order, none overlapping another.
+def find(text: str, start: int = 0) -> list[Finding]:
+    """All sensitive stretches of `text` from `start` on, in order, none overlapping another.
 
-    Offsets count characters. Linear in the length of the text.
+    Offsets count characters. What is before `start` is only looked at. Linear in the length of the text.
     """
     taken: list[Finding] = []
-    for candidates in (_emails(text), _cards(text), _phones(text)):
+    plain = _with_ascii_digits(text)
+    for candidates in (_emails(text), _cards(plain, start), _phones(plain)):
         for finding in candidates:
+            if finding.start < start:
+                continue
             index = bisect_left(taken, finding.start, key=lambda other: other.start)
             is_free_before = index == 0 or taken[index - 1].end <= finding.start
             is_free_behind = index == len(taken) or finding.end <= taken[index].start
@@ -98,7 +114,12 @@ def normalise(entity: str, value: str) -> str:
     """The same value in one spelling, so that it gets the same placeholder however it is written."""
     if entity == "EMAIL_ADDRESS":
         return value.lower()
-    return "".join(character for character in value if character.isdigit())
+    return "".join(str(int(character)) for character in value if character.isdecimal())
+
+
+def _with_ascii_digits(text: str) -> str:
+    """The text, as long as before, with every decimal digit of any script as 0 to 9."""
+    return text if text.isascii() else _OTHER_DIGIT.sub(lambda match: str(int(match[0])), text)
 
 
 def _emails(text: str) -> Iterator[Finding]:
@@ -112,16 +133,16 @@ def _emails(text: str) -> Iterator[Finding]:
         at = text.find("@", max(at + 1, position))
 
 
-def _cards(text: str) -> Iterator[Finding]:
+def _cards(text: str, start: int) -> Iterator[Finding]:
     for run in _DIGIT_RUN.finditer(text):
         if run.end() - run.start() >= min(_CARD_LENGTHS):
-            yield from _cards_in_run(text, run.start(), run.end())
+            yield from _cards_in_run(text, run.start(), run.end(), start)
 
 
-def _cards_in_run(text: str, start: int, end: int) -> Iterator[Finding]:
+def _cards_in_run(text: str, begin: int, end: int, start: int) -> Iterator[Finding]:
     """Cards that begin and end at a border of a digit group: never the middle of a longer number."""
-    groups = [(start + m.start(), start + m.end()) for m in re.finditer(r"[0-9]+", text[start:end])]
-    first = 0
+    groups = [(begin + m.start(), begin + m.end()) for m in re.finditer(r"[0-9]+", text[begin:end])]
+    first = bisect_left(groups, (start, 0))
     while first < len(groups):
         last = _longest_card(text, groups, first)
         if last is None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.filter.placeholders import Placeholders
-from engine.filter.rules import LOOK_BEHIND, MAX_SPAN, Finding, find
+from engine.filter.rules import LOOK_BEHIND, MAX_SPAN, SEPARATORS, Finding, find
 
 # The furthest that a rule looks back from the start of a match, and the longest number group.
 _CONTEXT = LOOK_BEHIND + 32
-_NUMBER_CHARACTERS = frozenset("0123456789+()-./ \u00a0\u2010\u2011\u2012\u2013\u2014\u2015")
+# Beside decimal digits, what may stand in a card or phone number.
+_NUMBER_CHARACTERS = frozenset(SEPARATORS + "+()")
 
 
 class FilterStream:
@@ -43,7 +44,7 @@ class FilterStream:
         if cut <= 0:
             return ""
         text, offset = self._context + self._held, len(self._context)
-        findings = [finding for finding in find(text) if finding.end > offset]
+        findings = find(text, offset)
         for finding in findings:
             if finding.start < offset + cut < finding.end:
                 cut = finding.start - offset
@@ -71,6 +72,6 @@ def _safe_cut(text: str) -> int:
     start = len(text)
     while start and not text[start - 1].isspace():
         start -= 1
-    while start and text[start - 1] in _NUMBER_CHARACTERS:
+    while start and (text[start - 1].isdecimal() or text[start - 1] in _NUMBER_CHARACTERS):
         start -= 1
     return max(start, len(text) - MAX_SPAN)

@@ -28,6 +28,13 @@ class Generator(Protocol):
     """Tokens of prompt and reply together."""
     tokenizer: Any
     """For counting and for windows; a fast tokenizer."""
+    last_written: float
+    """When a piece of text last came out, in seconds on the monotonic clock."""
+
+    @property
+    def is_alive(self) -> bool:
+        """False when nothing can be generated any more before a restart."""
+        ...
 
     def count(self, turns: Sequence[ChatTurn]) -> int:
         """Tokens of the prompt that these turns become."""

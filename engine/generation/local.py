@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 
 from engine.errors import ContextTooLong, Unavailable
@@ -21,8 +22,14 @@ class LocalGenerator:
     def __init__(self, loaded: LoadedModel, *, max_batch: int = 16, max_waiting: int = 256) -> None:
         self.name, self.context_length = loaded.name, loaded.context_length
         self.tokenizer = loaded.tokenizer
+        self.last_written = float("-inf")
         self._loaded = loaded
         self.loop = GenerationLoop(loaded, max_batch=max_batch, max_waiting=max_waiting)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the generation thread runs."""
+        return self.loop.is_alive
 
     def count(self, turns: Sequence[ChatTurn]) -> int:
         """Tokens of the prompt that these turns become."""
@@ -56,6 +63,7 @@ class LocalGenerator:
                     raise Unavailable("The answer took too long.") from error
                 if isinstance(item, Exception):
                     raise item
+                self.last_written = time.monotonic()
                 yield item
                 if isinstance(item, Ended):
                     return

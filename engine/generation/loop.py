@@ -39,10 +39,15 @@ class GenerationLoop:
         """Sequences not yet in the batch."""
         return len(self._waiting)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread takes sequences."""
+        return self._thread.is_alive() and not self._is_closing
+
     def submit(self, sequence: Sequence) -> None:
         """Queue a sequence. Raises `Unavailable` when the queue is full or closed."""
         with self._wake:
-            if self._is_closing or not self._thread.is_alive():
+            if not self.is_alive:
                 raise Unavailable("The engine is stopping.")
             if len(self._waiting) >= self._max_waiting:
                 raise Unavailable("Too many answers are waiting. Try again in a moment.", retry_after=5)
@@ -64,8 +69,13 @@ class GenerationLoop:
                 self._batch.drop({s for s in self._batch.sequences if s.is_abandoned})
                 if self._batch.sequences:
                     self._step()
+        except Exception:
+            log.exception("the generation thread died; /ready says no: start the engine again")
         finally:  # also when the thread dies of a fault: nobody may wait for ever
-            for sequence in [*self._batch.sequences, *self._waiting]:
+            with self._wake:
+                self._is_closing = True
+                left = [*self._batch.sequences, *self._waiting]
+            for sequence in left:
                 sequence.fail(Unavailable("The engine is stopping."))
 
     def _wait_for_work(self) -> bool:

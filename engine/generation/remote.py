@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 
 import aiohttp
 from tokenizers import Tokenizer
 
-from engine.errors import Unavailable
+from engine.errors import BadRequest, ContextTooLong, RemoteFailed, Unavailable
 from engine.generation import Ended
 from engine.generation.model import STARTER
+from engine.log import logger
 from engine.openai_stream import Completion, body, stream_chat
 from engine.types import ChatTurn, Sampling
+
+log = logger("engine.generation")
 
 # Between pieces of one answer; a server that is silent for longer is taken for dead.
 _SILENCE_SECONDS = 120
@@ -26,10 +31,16 @@ class RemoteGenerator:
 
     def __init__(self, url: str, *, model: str, key: str | None, context_length: int) -> None:
         self.name, self.context_length = model, context_length
+        self.last_written = float("-inf")
         self.tokenizer = Tokenizer.from_file(str(STARTER / "tokenizer.json"))
         self._url = f"{url}/chat/completions"
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """True: whether the server is, is seen when it is asked."""
+        return True
 
     def count(self, turns: Sequence[ChatTurn]) -> int:
         """About the tokens of the prompt; 4 a turn for the template."""
@@ -38,15 +49,35 @@ class RemoteGenerator:
     async def generate(
         self, turns: Sequence[ChatTurn], sampling: Sampling, deadline: float | None = None
     ) -> AsyncGenerator[str | Ended, None]:
-        """Yield pieces of text, then `Ended`. Closing the iterator closes the connection."""
+        """Yield pieces of text, then `Ended`. Closing the iterator closes the connection.
+
+        Raises `Unavailable` at the deadline, and `RemoteFailed` when the server refuses what frontdesk sent.
+        """
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, connect=10, sock_read=_SILENCE_SECONDS)
             self._session = aiohttp.ClientSession(timeout=timeout)
         request = body(list(turns), sampling, self.name)
         pieces = stream_chat(self._session, self._url, request, self._headers)
         try:
-            async for piece in pieces:
-                yield Ended(piece.finish_reason, piece.usage) if isinstance(piece, Completion) else piece
+            while True:
+                # Never around a yield: that would time the reader.
+                async with asyncio.timeout_at(deadline):
+                    piece = await anext(pieces)
+                self.last_written = time.monotonic()
+                if isinstance(piece, Completion):
+                    yield Ended(piece.finish_reason, piece.usage)
+                    return
+                yield piece
+        except ContextTooLong:
+            raise
+        except BadRequest as error:
+            # Its words are for who runs frontdesk ("Unsupported parameter"), not for a customer.
+            log.error(
+                "the model's server refused a request; the customer is told to try later", error=str(error)
+            )
+            raise RemoteFailed("The model's server refused the request.") from error
+        except TimeoutError as error:
+            raise Unavailable("The answer took too long.") from error
         finally:
             await pieces.aclose()
 

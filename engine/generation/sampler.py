@@ -8,15 +8,18 @@ import torch
 
 from engine.types import Sampling
 
+# Under this a temperature is as good as 0, and dividing by it can leave float32.
+_GREEDY_BELOW = 1e-3
+
 
 def sample(logits: torch.Tensor, sampling: Sampling, random: torch.Generator | None) -> int:
     """Choose a token id from one row of logits: `[vocab]`, any float type.
 
-    Greedy at temperature 0. Otherwise temperature, then top-k, then top-p (Holtzman et al. 2020: the
-    smallest set of tokens whose probability reaches p), then min-p (Nguyen et al. 2024: at least that
-    share of the best token's probability), then a draw from `random`.
+    Greedy at temperature 0 or next to it. Otherwise temperature, then top-k, then top-p (Holtzman et al.
+    2020: the smallest set of tokens whose probability reaches p), then min-p (Nguyen et al. 2024: at least
+    that share of the best token's probability), then a draw from `random`.
     """
-    if sampling.temperature <= 0:
+    if sampling.temperature < _GREEDY_BELOW:
         return int(logits.argmax())
     logits = logits.float() / sampling.temperature  # [vocab] float32
     if 0 < sampling.top_k < logits.numel():

@@ -37,7 +37,6 @@ class Sequence:
     token_ids: list[int] = field(default_factory=list)
     is_cancelled: bool = False
     random: torch.Generator | None = None
-    arrived: float = field(default_factory=time.monotonic)
 
     def cancel(self) -> None:
         """Nobody wants the rest: the sequence leaves the batch before the next step."""
