@@ -65,6 +65,8 @@ def ask(
     """Ask one question and get one answer."""
 
     async def main(settings: Settings) -> None:
+        if not text.strip():
+            raise StartError("the question is empty: write what you would like to know")
         earlier = _read_history(history)
         async with _terminal(settings) as (store, terminal):
             turns = [Turn(turn.role, turn.content, terminal.author) for turn in earlier]

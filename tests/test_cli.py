@@ -1,5 +1,6 @@
 """The command line as people type it: real processes, a real Redis, the starter model."""
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -8,7 +9,9 @@ import time
 
 import aiohttp
 import pytest
+from discord_server import DiscordServer
 from running import FrontdeskUp
+from slack_server import SlackServer
 
 from engine.library import SAMPLE_PAGES
 
@@ -221,6 +224,42 @@ def test_a_card_number_appears_in_no_redis_value_no_log_and_no_prompt(tmp_path):
         content = path.read_bytes()
         for spelling in (CARD, CARD.replace(" ", ""), CARD.replace(" ", "-")):
             assert spelling.encode() not in content, path
+
+
+async def test_up_serves_discord_and_slack_in_processes_of_their_own(tmp_path):
+    async with DiscordServer() as discord, SlackServer() as slack:
+        environment = {
+            "FRONTDESK_DISCORD_TOKEN": discord.token,
+            "FRONTDESK_DISCORD_API_URL": discord.rest_url,
+            "FRONTDESK_DISCORD_GATEWAY_URL": discord.gateway_url,
+            "FRONTDESK_SLACK_BOT_TOKEN": slack.bot_token,
+            "FRONTDESK_SLACK_APP_TOKEN": slack.app_token,
+            "FRONTDESK_SLACK_API_URL": slack.api_url,
+        }
+        with FrontdeskUp(tmp_path, **environment) as running:
+            await asyncio.to_thread(running.wait_until_ready)
+            await discord.wait_for(lambda s: s.connected, timeout=20)
+            await slack.wait_for(lambda: slack.sockets, timeout=20)
+            asked = await discord.say(discord.channel_id, RETURNS, mention_bot=True)
+            question = await slack.say(slack.channel_id, RETURNS, mention=True)
+            await discord.wait_for(
+                lambda s: any("returns.md" in m["content"] for m in s.messages[s.channel_id]), timeout=20
+            )
+            posts = slack.messages[slack.channel_id]
+            await slack.wait_for(lambda: any("returns.md" in m["text"] for m in posts), timeout=20)
+            assert await asyncio.to_thread(running.terminate) < 10
+    [_, answer] = discord.messages[discord.channel_id]
+    assert answer["message_reference"]["message_id"] == asked["id"]
+    [reply] = [post for post in posts if post.get("bot_id")]
+    assert reply["thread_ts"] == question["ts"]
+    for token in (discord.token, slack.bot_token, slack.app_token):
+        assert token not in running.log
+
+
+def test_an_empty_question_is_told(frontdesk_up):
+    finished = frontdesk_up.run("ask", "  ")
+    assert finished.returncode != 0
+    assert "empty" in finished.stderr
 
 
 def test_help_lists_the_commands():

@@ -26,6 +26,9 @@ from engine.log import logger
 
 log = logger("bots.discord")
 
+# A text bot needs no voice, and no warning that there is none.
+discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
+
 # The webhook route takes this name of a deferred answer in place of a number.
 _ORIGINAL: Any = "@original"
 # Webhook token invalid (a deferral lives a quarter of an hour), webhook unknown, message unknown.

@@ -7,6 +7,7 @@ stores, so an event is acknowledged once it is safe, and delivered again if it i
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -82,7 +83,9 @@ class SlackReceiver:
         # A read that was rate-limited may be repeated; posts are not made here.
         self._client.retry_handlers.append(AsyncRateLimitErrorRetryHandler(max_retry_count=2))
         self._bot_user = ""
-        self._app = AsyncApp(client=self._client, process_before_response=True)
+        # Bolt's own logger takes the root's level; this one keeps to warnings.
+        quiet = logging.getLogger("slack_bolt")
+        self._app = AsyncApp(client=self._client, process_before_response=True, logger=quiet)
         self._app.event("app_mention")(self._on_mention)
         self._app.event("message")(self._on_message)
 
