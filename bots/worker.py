@@ -132,9 +132,7 @@ class Worker:
     async def _in_turn(self, entry: Entry, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait({before})
-        # Only now: what waits behind a slow answer must not take a place from other conversations.
-        async with self._room:
-            await self._handle(entry)
+        await self._handle(entry)
 
     async def _drain(self) -> None:
         """Let answers in hand finish; what does not is taken up again at the next start."""
@@ -161,7 +159,9 @@ class Worker:
                 await self._give_up(entry, sender, state)
                 return
             try:
-                reply = await self._answer(message, sender, state)
+                # Held by nobody who waits: neither behind a slow answer nor for a platform that is away.
+                async with self._room:
+                    reply = await self._answer(message, sender, state)
                 turns = self._history.entries(message, reply) if reply.is_conversation else []
                 await self._inbox.finish(entry, self._lease.token, turns)
                 return

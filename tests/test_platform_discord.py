@@ -252,7 +252,10 @@ async def test_discords_refusals_mean_later_or_never(server, sender):
     with pytest.raises(PlatformBusy) as busy:
         await post()
     assert busy.value.retry_after == 7
-    for status in (400, 401, 403, 404):
+    server.fail_next(401, path="/messages")  # the token was reset: the answer waits for the new one
+    with pytest.raises(PlatformBusy):
+        await post()
+    for status in (400, 403, 404):
         server.fail_next(status, path="/messages")
         with pytest.raises(PlatformRefused):
             await post()

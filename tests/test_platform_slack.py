@@ -420,3 +420,11 @@ def test_what_slack_wraps_is_unwrapped():
 
 def test_no_text_of_ours_becomes_a_mention():
     assert escape("<!channel> & <@U1>") == "&lt;!channel&gt; &amp; &lt;@U1&gt;"
+
+
+async def test_a_token_revoked_while_running_loses_no_answer(server, store, sample_service, monkeypatch):
+    monkeypatch.setattr("bots.platforms.slack._WRONG_TOKEN_SECONDS", 0.2)
+    async with frontdesk(server, store, sample_service):
+        server.fail_next("chat.postMessage", "token_revoked", times=2)
+        await server.say(server.dm_channel_id, RETURNS)
+        await answer_in(server, server.dm_channel_id)

@@ -411,3 +411,17 @@ async def test_a_guest_takes_over_from_another_guest_that_leaves(store, monkeypa
     second.set()
     await asyncio.wait_for(asyncio.gather(*tasks), 10)
     assert sender.texts() == [ANSWER]
+
+
+async def test_a_platform_that_is_away_takes_no_place_from_the_others(store, monkeypatch):
+    monkeypatch.setattr(bots.worker, "MOST_AT_ONCE", 1)
+    sender = ScriptedSender(faults={"post": [PlatformBusy("away", retry_after=3)]})
+    async with working(store, ScriptedEngine("Yes."), sender):
+        await store.intake.receive(message(channel="away"))
+        await until(lambda: store.redis.exists(keys.INBOX))
+        await asyncio.sleep(0.2)
+        await store.intake.receive(message(channel="other"))
+        await until(lambda: sender.texts("other") == ["Yes."], 2)
+        assert sender.texts("away") == []
+        await until_answered(store)
+    assert sender.texts("away") == ["Yes."]

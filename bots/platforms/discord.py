@@ -245,6 +245,8 @@ class _faults:  # noqa: N801 - used like a function
                 raise PlatformBusy("Discord is busy", retry_after=error.retry_after) from error
             case discord.HTTPException() if error.status == 429 or error.status >= 500:
                 raise _busy(error) from error
+            case discord.HTTPException() if error.status == 401:  # the message waits for a token that works
+                raise PlatformBusy(_REFUSED, retry_after=_WRONG_TOKEN_SECONDS) from error
             case discord.HTTPException():
                 raise PlatformRefused(f"Discord: {error.text or error.status}") from error
             case aiohttp.ClientError() | OSError():

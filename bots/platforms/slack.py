@@ -261,7 +261,10 @@ class SlackSender:
         except _NO_ANSWER as error:
             if _may_pass(error):
                 raise _busy(error) from error
-            raise PlatformRefused(f"Slack refuses: {_answer(error)[1]['error']}") from error
+            reason = _answer(error)[1]["error"]
+            if reason in _TOKEN_ERRORS:  # revoked meanwhile: the message waits until that is mended
+                raise PlatformBusy(f"Slack: {reason}", retry_after=_WRONG_TOKEN_SECONDS) from error
+            raise PlatformRefused(f"Slack refuses: {reason}") from error
 
     async def _ensure_open(self) -> None:
         async with self._opening:
