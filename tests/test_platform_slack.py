@@ -423,7 +423,7 @@ def test_no_text_of_ours_becomes_a_mention():
 
 
 async def test_a_token_revoked_while_running_loses_no_answer(server, store, sample_service, monkeypatch):
-    monkeypatch.setattr("bots.platforms.slack._WRONG_TOKEN_SECONDS", 0.2)
+    monkeypatch.setattr("bots.login.WRONG_TOKEN_SECONDS", 0.2)
     async with frontdesk(server, store, sample_service):
         server.fail_next("chat.postMessage", "token_revoked", times=2)
         await server.say(server.dm_channel_id, RETURNS)

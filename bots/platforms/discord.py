@@ -6,7 +6,6 @@ directly. Only channels with automatic replies need `message_content`.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from collections.abc import Collection, Iterator
@@ -19,8 +18,10 @@ from discord import app_commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
+from bots import login
 from bots.adapter import MAX_ATTACHMENT_BYTES, Receive, insist, nonce_of, text_attachment, too_large
 from bots.errors import PlatformBusy, PlatformRefused, StartError, WrongToken
+from bots.login import Login
 from bots.message import Attachment, Author, ConversationKey, Message, Reply
 from engine.log import logger
 
@@ -35,8 +36,6 @@ _ORIGINAL: Any = "@original"
 _GONE = frozenset({50027, 10015, 10008})
 # The close code of the gateway for a token that was valid at login.
 _AUTHENTICATION_FAILED = 4004
-# For the next try with a token that Discord refuses: somebody has to act first.
-_WRONG_TOKEN_SECONDS = 30
 _WRITTEN = (discord.MessageType.default, discord.MessageType.reply)
 _NO_MENTIONS = discord.AllowedMentions.none()
 _REFUSED = (
@@ -144,7 +143,7 @@ class DiscordSender:
 
     def __init__(self, token: str) -> None:
         self._token, self._client = token, _rest_client()
-        self._is_open, self._opening = False, asyncio.Lock()
+        self._login = Login(self._log_in)
         # Posts that took the place of a deferral that was gone, by message, while it is being answered.
         self._in_place: dict[str, str] = {}
 
@@ -152,6 +151,9 @@ class DiscordSender:
         """Log in. Raises `WrongToken`, and `PlatformBusy` when Discord cannot be reached: then it may be
         called again, and the first post does so.
         """
+        await self._login.now()
+
+    async def _log_in(self) -> None:
         try:
             with _login_faults():
                 await self._client.login(self._token)
@@ -159,24 +161,23 @@ class DiscordSender:
             failed, self._client = self._client, _rest_client()  # it would keep its session
             await failed.close()
             raise
-        self._is_open = True
 
     async def typing(self, message: Message) -> None:
         if "token" not in message.address:  # a deferred command shows by itself that it thinks
-            await self._ensure_open()
+            await self._login.ensure()
             with _faults():
                 await self._channel(message).typing()
 
     async def post(self, message: Message, text: str, *, nonce: str, is_retry: bool) -> str:
         """Discord itself sees to once-only: the same nonce within some minutes gives the first post back."""
-        await self._ensure_open()
+        await self._login.ensure()
         with _faults():
             if "token" in message.address:
                 return await self._post_interaction(message, text, nonce)
             return await self._send(message, text, nonce)
 
     async def edit(self, message: Message, ref: str, text: str) -> None:
-        await self._ensure_open()
+        await self._login.ensure()
         with _faults():
             if ref == _ORIGINAL:
                 if message.id not in self._in_place:
@@ -193,15 +194,6 @@ class DiscordSender:
 
     async def close(self) -> None:
         await self._client.close()
-
-    async def _ensure_open(self) -> None:
-        async with self._opening:
-            if self._is_open:
-                return
-            try:
-                await self.open()
-            except WrongToken as error:  # what is to be said waits until the token is mended
-                raise PlatformBusy(str(error), retry_after=_WRONG_TOKEN_SECONDS) from error
 
     async def _post_interaction(self, message: Message, text: str, nonce: str) -> str:
         """The first part fills the deferral, which can be repeated; the others follow in the channel."""
@@ -246,7 +238,7 @@ class _faults:  # noqa: N801 - used like a function
             case discord.HTTPException() if error.status == 429 or error.status >= 500:
                 raise _busy(error) from error
             case discord.HTTPException() if error.status == 401:  # the message waits for a token that works
-                raise PlatformBusy(_REFUSED, retry_after=_WRONG_TOKEN_SECONDS) from error
+                raise PlatformBusy(_REFUSED, retry_after=login.WRONG_TOKEN_SECONDS) from error
             case discord.HTTPException():
                 raise PlatformRefused(f"Discord: {error.text or error.status}") from error
             case aiohttp.ClientError() | OSError():

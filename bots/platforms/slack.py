@@ -20,8 +20,10 @@ from slack_sdk.errors import SlackClientError
 from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
 from slack_sdk.web.async_client import AsyncWebClient
 
+from bots import login
 from bots.adapter import MAX_ATTACHMENT_BYTES, Receive, text_attachment, too_large
 from bots.errors import PlatformBusy, PlatformRefused, WrongToken
+from bots.login import Login
 from bots.message import Attachment, Author, ConversationKey, Message, Reply
 from engine.log import logger
 
@@ -59,8 +61,6 @@ _SPECIAL = (
 )
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _DOWNLOAD_SECONDS = 20
-# For the next try with a token that Slack refuses: somebody has to act first.
-_WRONG_TOKEN_SECONDS = 30
 
 
 class SlackReceiver:
@@ -202,14 +202,16 @@ class SlackSender:
     def __init__(self, bot_token: str, api_url: str) -> None:
         # No retries by the SDK: a post whose answer is lost would be posted twice.
         self._client = AsyncWebClient(bot_token, base_url=api_url, retry_handlers=[])
-        self._is_open, self._opening = False, asyncio.Lock()
+        self._login = Login(self._log_in)
 
     async def open(self) -> None:
         """Check the token. Raises `WrongToken`, and `PlatformBusy` when Slack cannot be reached: then it
         may be called again, and the first post does so.
         """
+        await self._login.now()
+
+    async def _log_in(self) -> None:
         await check_bot_token(self._client)
-        self._is_open = True
 
     async def typing(self, message: Message) -> None:
         """Slack shows none for bots outside of agent sessions."""
@@ -255,7 +257,7 @@ class SlackSender:
 
     async def _call(self, method: Callable[..., Awaitable[Any]], **arguments: Any) -> Any:
         """A Web API call; Slack's errors as ours: later, or never."""
-        await self._ensure_open()
+        await self._login.ensure()
         try:
             return await method(**arguments)
         except _NO_ANSWER as error:
@@ -263,17 +265,8 @@ class SlackSender:
                 raise _busy(error) from error
             reason = _answer(error)[1]["error"]
             if reason in _TOKEN_ERRORS:  # revoked meanwhile: the message waits until that is mended
-                raise PlatformBusy(f"Slack: {reason}", retry_after=_WRONG_TOKEN_SECONDS) from error
+                raise PlatformBusy(f"Slack: {reason}", retry_after=login.WRONG_TOKEN_SECONDS) from error
             raise PlatformRefused(f"Slack refuses: {reason}") from error
-
-    async def _ensure_open(self) -> None:
-        async with self._opening:
-            if self._is_open:
-                return
-            try:
-                await self.open()
-            except WrongToken as error:  # what is to be said waits until the token is mended
-                raise PlatformBusy(str(error), retry_after=_WRONG_TOKEN_SECONDS) from error
 
 
 async def check_bot_token(client: AsyncWebClient) -> Any:
