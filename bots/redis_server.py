@@ -29,10 +29,15 @@ from redis.exceptions import RedisError
 
 from bots.errors import DataDirInUse, StartError
 from bots.settings import Settings, folder, secret
+from bots.tasks import end
+from engine.log import logger
+
+log = logger("bots.redis_server")
 
 # An `ask` that is about to end may own the folder.
 _OWNER_WAIT_SECONDS = 5.0
 _START_SECONDS = 15
+_LOOK_SECONDS = 0.5
 _STOP_SECONDS = 2
 # sun_path holds 108 bytes on Linux, 104 on macOS.
 _LONGEST_SOCKET = 100
@@ -88,19 +93,39 @@ async def redis_for(settings: Settings, *, shared: bool) -> AsyncIterator[str]:
     socket = socket_path(data_dir)
     url = f"unix://{socket}"
     with (data_dir / "redis.lock").open("w") as lock, (data_dir / "redis.users").open("w") as users:
-        is_owner = await _lock(lock, wait=not shared)
-        if is_owner:
-            server = start_server(data_dir, socket)
-        try:
+        if not await _lock(lock, wait=not shared):
             await _wait_until_up(url, socket)
-            if not is_owner:
-                # While this is held, the owner does not end its Redis.
-                fcntl.flock(users, fcntl.LOCK_SH)
+            # While this is held, the owner does not end its Redis.
+            fcntl.flock(users, fcntl.LOCK_SH)
             yield url
-        finally:
-            if is_owner:
+            return
+        async with _own_server(data_dir, socket):
+            await _wait_until_up(url, socket)
+            try:
+                yield url
+            finally:
                 await _wait_for_users(users, seconds=None if shared else 1)
-                await asyncio.to_thread(stop, server)
+
+
+@asynccontextmanager
+async def _own_server(data_dir: Path, socket: Path) -> AsyncIterator[None]:
+    """A Redis of ours, started again when it dies: every write is on disk, so nothing is lost by that."""
+    server = start_server(data_dir, socket)
+
+    async def keep_running() -> None:
+        nonlocal server
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if server.poll() is not None:
+                log.error("our Redis died and is started again; see redis.log in the data folder")
+                server = start_server(data_dir, socket)
+
+    keeping = asyncio.create_task(keep_running())
+    try:
+        yield
+    finally:
+        await end(keeping)
+        await asyncio.to_thread(stop, server)
 
 
 def socket_path(data_dir: Path) -> Path:

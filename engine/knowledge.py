@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from engine.documents import Passage, passages, sentences
 from engine.embedder import Embedder
@@ -130,6 +131,9 @@ class KnowledgeBase:
         while True:
             try:
                 await self.refresh()
+            except RedisError as error:
+                log.warning("Redis cannot be asked for new knowledge; trying again", reason=str(error))
+                await asyncio.sleep(2)
             except Exception:  # an observer: the old index goes on serving
                 log.exception("the knowledge base could not be refreshed; trying again")
                 await asyncio.sleep(5)

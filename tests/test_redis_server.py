@@ -1,5 +1,9 @@
 """Finding, starting and reaching a Redis."""
 
+import asyncio
+import contextlib
+
+import psutil
 import pytest
 
 from bots.errors import DataDirInUse, StartError
@@ -55,3 +59,22 @@ async def test_a_data_folder_that_cannot_be_made_is_named(tmp_path):
     with pytest.raises(StartError, match="FRONTDESK_DATA_DIR"):
         async with redis_for(Settings(data_dir=tmp_path / "file" / "data"), shared=True):
             pass
+
+
+async def test_ours_is_started_again_when_it_dies_and_has_lost_nothing(settings, monkeypatch):
+    from redis.asyncio import Redis
+    from redis.exceptions import RedisError
+
+    monkeypatch.setattr("bots.redis_server._LOOK_SECONDS", 0.05)
+    async with redis_for(settings, shared=False) as url, Redis.from_url(url) as client:
+        await client.set("kept", 1)
+        mine = str(settings.data_dir.resolve())
+        [server] = [child for child in psutil.Process().children() if mine in " ".join(child.cmdline())]
+        server.kill()
+        server.wait()
+        for _ in range(100):
+            with contextlib.suppress(RedisError, OSError):
+                assert await client.get("kept") == b"1"
+                return
+            await asyncio.sleep(0.05)
+        pytest.fail("it did not come back")
