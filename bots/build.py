@@ -31,6 +31,7 @@ from bots.turns import Turns
 from bots.vault import Vault
 from bots.worker import Worker
 from engine.client import EngineClient
+from engine.errors import EngineError
 from engine.log import logger
 from engine.types import ChatRequest, Engine, Outcome
 
@@ -164,22 +165,39 @@ async def open_engine(settings: Settings, redis: Redis) -> AsyncIterator[Engine]
 
 
 class LazyEngine:
-    """An engine that is opened with the first question: loading a model in vain takes seconds."""
+    """An engine that is opened when it is needed: loading a model in vain takes seconds."""
 
     def __init__(self, settings: Settings, redis: Redis) -> None:
         self._settings, self._redis = settings, redis
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
         self._engine: Engine | None = None
+        self._failure: asyncio.Future[EngineError] = asyncio.get_running_loop().create_future()
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[str | Outcome, None]:
         """As `Engine.chat`."""
-        async with self._lock:
-            if self._engine is None:
-                self._engine = await self._stack.enter_async_context(open_engine(self._settings, self._redis))
-        async with aclosing(self._engine.chat(request)) as pieces:
+        engine = await self._open()
+        async with aclosing(engine.chat(request)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    async def watch(self) -> None:
+        """Wait for ever. Raises `EngineError` when the engine cannot be opened: the worker would try on and
+        on, but the person who waits can mend it.
+        """
+        raise await self._failure
+
+    async def _open(self) -> Engine:
+        async with self._lock:
+            if self._engine is None:
+                opening = open_engine(self._settings, self._redis)
+                try:
+                    self._engine = await self._stack.enter_async_context(opening)
+                except EngineError as error:
+                    if not self._failure.done():
+                        self._failure.set_result(error)
+                    raise
+            return self._engine
 
     async def close(self) -> None:
         """Close the engine, if there is one."""
@@ -198,9 +216,11 @@ async def answering(settings: Settings, store: Store) -> AsyncIterator[None]:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.run(stop))
+            watching = group.create_task(engine.watch())
             try:
                 yield
             finally:
+                watching.cancel()
                 stop.set()
     finally:
         await engine.close()

@@ -75,7 +75,7 @@ class Worker:
             waiting = asyncio.ensure_future(self._lease.acquire())
             await _first(waiting, stop.wait())
             if not waiting.done():
-                waiting.cancel()
+                await end(waiting)
                 return
             try:
                 await waiting
@@ -85,6 +85,9 @@ class Worker:
             except* RedisError as errors:
                 log.error("Redis cannot be reached; trying again", reason=str(errors.exceptions[0]))
                 await _first(asyncio.sleep(2), stop.wait())
+            finally:  # also when we are cancelled: nobody should wait for the lease to run out
+                with contextlib.suppress(RedisError):
+                    await self._lease.release()
 
     async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
@@ -109,7 +112,6 @@ class Worker:
                 self._tails.clear()
                 self._in_hand.clear()
                 self._lease.let_go()
-        await self._lease.release()
 
     async def _should_step_down(self) -> bool:
         """Whether a worker that is here to stay waits for a guest's lease, and nothing is in hand."""

@@ -256,6 +256,13 @@ async def test_up_serves_discord_and_slack_in_processes_of_their_own(tmp_path):
         assert token not in running.log
 
 
+def test_ask_without_a_running_frontdesk_tells_what_is_wrong_with_the_model(tmp_path):
+    finished = FrontdeskUp(tmp_path, FRONTDESK_MODEL="/no/such/model").run("ask", RETURNS)
+    assert finished.returncode != 0
+    assert "no directory" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
 def test_an_empty_question_is_told(frontdesk_up):
     finished = frontdesk_up.run("ask", "  ")
     assert finished.returncode != 0
