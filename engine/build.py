@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from engine.embedder import load_embedder
 from engine.errors import BadRequest
 from engine.generation import Generator
-from engine.generation.local import LocalGenerator
+from engine.generation.local import BatchLimits, LocalGenerator
 from engine.generation.model import choose_device, load_model
 from engine.generation.remote import RemoteGenerator, discover
 from engine.knowledge import KnowledgeBase
@@ -18,8 +18,8 @@ from engine.settings import EngineSettings
 async def build_generator(settings: EngineSettings) -> Generator:
     """The generator that the settings name, loaded."""
     if settings.generator == "local":
-        loaded = load_model(settings.model, choose_device(settings.device))
-        return LocalGenerator(loaded, max_batch=settings.max_batch, max_waiting=settings.max_waiting)
+        loaded = load_model(settings.model, choose_device(settings.device), settings.precision)
+        return LocalGenerator(loaded, batch_limits(settings))
     if settings.remote_url is None:
         raise BadRequest("generator is 'remote': set FRONTDESK_REMOTE_URL, for example http://gpu:8000/v1")
     key = settings.remote_key.get_secret_value() if settings.remote_key else None
@@ -28,6 +28,16 @@ async def build_generator(settings: EngineSettings) -> Generator:
         model, context = await discover(settings.remote_url, key)
     return RemoteGenerator(
         settings.remote_url, model=model, key=key, context_length=context or settings.remote_context
+    )
+
+
+def batch_limits(settings: EngineSettings) -> BatchLimits:
+    """What the settings say about batches and cache."""
+    return BatchLimits(
+        max_running=settings.max_batch,
+        max_waiting=settings.max_waiting,
+        token_budget=settings.token_budget,
+        cache_bytes=settings.cache_mb * 2**20 if settings.cache_mb else None,
     )
 
 

@@ -45,7 +45,11 @@ class EngineClient:
             async for piece in pieces:
                 if isinstance(piece, Completion):
                     yield Outcome.from_extras(
-                        piece.extras, usage=piece.usage, finish_reason=piece.finish_reason, model=piece.model
+                        piece.extras,
+                        usage=piece.usage,
+                        finish_reason=piece.finish_reason,
+                        model=piece.model,
+                        logprobs=piece.logprobs,
                     )
                 else:
                     yield piece

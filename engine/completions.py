@@ -11,13 +11,15 @@ import time
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from engine.errors import EngineError
-from engine.types import ChatRequest, ChatTurn, Outcome, Role, Sampling, Task
+from engine.types import ChatRequest, ChatTurn, Outcome, Role, Sampling, Task, TokenLogprob
 
 _ANSWER_SECONDS = 300
 _MOST_TOKENS = 32_768
+_MOST_ALTERNATIVES = 20
 # Half a character, which JSON can carry ("\ud83d") and UTF-8 cannot.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -76,10 +78,21 @@ class ChatBody(BaseModel):
     top_k: Annotated[int, Field(ge=-1)] = 0
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
     repetition_penalty: Annotated[float, Field(ge=0.1, le=10)] = 1.0
+    presence_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
+    frequency_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int | None, Field(ge=0, le=_MOST_ALTERNATIVES)] = None
     seed: Annotated[int | None, Field(ge=-(2**63), lt=2**63)] = None
     stop: str | Annotated[list[str], Field(max_length=16)] | None = None
     n: Literal[1] | None = None
     frontdesk: FrontdeskOptions = FrontdeskOptions()
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _only_with_logprobs(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and not info.data.get("logprobs"):
+            raise PydanticCustomError("top_logprobs", "is allowed only with logprobs: true")
+        return value
 
     def to_request(self) -> ChatRequest:
         return ChatRequest(
@@ -93,6 +106,9 @@ class ChatBody(BaseModel):
                 top_k=max(0, self.top_k),
                 min_p=self.min_p,
                 repetition_penalty=self.repetition_penalty,
+                presence_penalty=self.presence_penalty or 0.0,
+                frequency_penalty=self.frequency_penalty or 0.0,
+                logprobs=(self.top_logprobs or 0) if self.logprobs else None,
                 seed=self.seed,
                 stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
             ),
@@ -110,7 +126,12 @@ class Shape:
         self._base = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
 
     def chunk(self, delta: dict[str, str], outcome: Outcome | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "finish_reason": outcome.finish_reason if outcome else None}
+        choice = {
+            "index": 0,
+            "delta": delta,
+            "finish_reason": outcome.finish_reason if outcome else None,
+            **_logprobs(outcome),
+        }
         ours = {"frontdesk": outcome.extras()} if outcome else {}
         return {**self._base, "object": "chat.completion.chunk", "choices": [choice], **ours}
 
@@ -119,7 +140,12 @@ class Shape:
 
     def whole(self, text: str, outcome: Outcome) -> dict[str, Any]:
         message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": outcome.finish_reason}
+        choice = {
+            "index": 0,
+            "message": message,
+            "finish_reason": outcome.finish_reason,
+            **_logprobs(outcome),
+        }
         return {
             **self._base,
             "object": "chat.completion",
@@ -132,6 +158,19 @@ class Shape:
 def _usage(outcome: Outcome) -> dict[str, int]:
     read, written = outcome.usage.prompt_tokens, outcome.usage.completion_tokens
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+
+
+def _logprobs(outcome: Outcome | None) -> dict[str, Any]:
+    """A choice's `logprobs`, where there are any. In a stream they all come at its end: before that nobody
+    knows whether the filter will leave the text as it is."""
+    if outcome is None or not outcome.logprobs:
+        return {}
+    content = [{**_token(it), "top_logprobs": [_token(other) for other in it.top]} for it in outcome.logprobs]
+    return {"logprobs": {"content": content, "refusal": None}}
+
+
+def _token(it: TokenLogprob) -> dict[str, Any]:
+    return {"token": it.token, "logprob": it.logprob, "bytes": list(it.raw) or None}
 
 
 def sse(content: dict[str, Any]) -> str:

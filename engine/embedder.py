@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.cores import use_one_core
 from engine.errors import ModelUnusable
 from engine.log import logger
 
@@ -38,8 +39,13 @@ class Embedder:
         self._model = model.to(device).eval()
         self.name = name or source
 
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """`[texts, width]` float32, for a few texts: on one core."""
+        use_one_core()
+        return self.embed(texts)
+
     @torch.inference_mode()
-    def __call__(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
+    def embed(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
         """`[texts, width]` float32. Texts beyond 256 tokens are cut, as this model was trained."""
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         vectors: dict[int, NDArray[np.float32]] = {}

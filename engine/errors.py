@@ -6,8 +6,9 @@ EngineError
 ├── UnknownModel          no such model here (404)
 ├── Unauthorised          wrong or missing key (401)
 ├── Unavailable           try again later (503)
+│   ├── Overloaded        too many answers are waiting already (429)
+│   └── RemoteFailed      another server broke its promise in the middle of an answer
 ├── ModelUnusable         the model directory cannot be loaded
-├── RemoteFailed          another server broke its promise in the middle of an answer
 ├── UnreadableDocument    a file that cannot become knowledge
 └── BadTrainingData       a line of the training data is not a dialogue
 """
@@ -59,6 +60,13 @@ class Unavailable(EngineError):
     def __init__(self, message: str, *, retry_after: int = 5) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class Overloaded(Unavailable):
+    """Nothing is broken, but the queue is full; `retry_after` is estimated from how fast it moves."""
+
+    status = 429
+    code = "overloaded"
 
 
 class ModelUnusable(EngineError):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from engine.errors import EngineError
 from engine.generation.local import LocalGenerator
+from engine.generation.scheduler import Scheduler
 from engine.log import logger
 from engine.service import EngineService
 from engine.types import ChatTurn, Sampling
@@ -31,6 +33,7 @@ class Metrics:
             loop = service.generator.loop
             running.set_function(lambda: loop.running)
             waiting.set_function(lambda: loop.waiting)
+            self._watch_cache(loop.scheduler)
         passages = Gauge("frontdesk_knowledge_passages", "Passages in the index", registry=self.registry)
         passages.set_function(lambda: len(service.knowledge.index.passages))
         self.decisions = Counter(
@@ -43,6 +46,16 @@ class Metrics:
             buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
             registry=self.registry,
         )
+
+    def _watch_cache(self, scheduler: Scheduler) -> None:
+        def gauge(name: str, meaning: str, read: Callable[[], float]) -> None:
+            Gauge(f"frontdesk_{name}", meaning, registry=self.registry).set_function(read)
+
+        pool = scheduler.pool
+        gauge("kv_cache_usage_perc", "Used part of the cache", lambda: pool.num_used / pool.num_blocks)
+        gauge("prefix_cache_queries", "Prompt tokens looked up in the cache", lambda: pool.num_queried_tokens)
+        gauge("prefix_cache_hits", "Of these, found", lambda: pool.num_hit_tokens)
+        gauge("num_preemptions", "Answers put aside for want of cache", lambda: scheduler.num_preemptions)
 
 
 class Readiness:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from engine.cores import aside
 from engine.documents import Passage, passages, sentences
 from engine.embedder import Embedder
 from engine.filter import find, normalise
@@ -170,7 +171,7 @@ class KnowledgeBase:
         keys = [hashlib.sha256(f"{self._embedder.name}\0{text}".encode()).digest()[:16] for text in texts]
         stored = await self._redis.hmget(VECTORS_KEY, keys)
         missing = [row for row, vector in enumerate(stored) if vector is None]
-        made = await asyncio.to_thread(self._embedder, [texts[row] for row in missing])
+        made = await asyncio.to_thread(aside, self._embedder.embed, [texts[row] for row in missing])
         if missing:
             vectors = {keys[row]: vector.tobytes() for row, vector in zip(missing, made, strict=True)}
             await self._redis.hset(VECTORS_KEY, mapping=vectors)

@@ -23,7 +23,18 @@ from engine.errors import (
     Unavailable,
     UnknownModel,
 )
-from engine.types import ChatTurn, FinishReason, Sampling, Usage
+from engine.types import ChatTurn, FinishReason, Sampling, TokenLogprob, Usage
+
+# vLLM's own, and of OpenAI's what not every server has.
+_UNCOMMON = (
+    "min_tokens",
+    "ignore_eos",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+)
 
 
 @dataclass(slots=True)
@@ -34,6 +45,7 @@ class Completion:
     usage: Usage = Usage()
     model: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 def body(turns: tuple[ChatTurn, ...] | list[ChatTurn], sampling: Sampling, model: str) -> dict[str, Any]:
@@ -48,11 +60,13 @@ def body(turns: tuple[ChatTurn, ...] | list[ChatTurn], sampling: Sampling, model
     }
     optional = {"max_tokens": sampling.max_tokens, "seed": sampling.seed, "stop": list(sampling.stop)}
     request.update({name: value for name, value in optional.items() if value not in (None, [])})
-    # vLLM's own, sent only when they differ from its defaults: hosted servers refuse what they do not know.
+    # Sent only when they differ from the defaults: hosted servers refuse what they do not know.
     defaults = Sampling()
-    for name in ("min_tokens", "ignore_eos", "top_k", "min_p", "repetition_penalty"):
+    for name in _UNCOMMON:
         if (value := getattr(sampling, name)) != getattr(defaults, name):
             request[name] = value
+    if sampling.logprobs is not None:
+        request.update(logprobs=True, top_logprobs=sampling.logprobs)
     return request
 
 
@@ -78,6 +92,7 @@ async def stream_chat(
 
 async def _read(response: aiohttp.ClientResponse) -> AsyncGenerator[str | Completion, None]:
     completion, is_finished = Completion(), False
+    logprobs: list[TokenLogprob] = []
     async for chunk in _events(response):
         if error := chunk.get("error"):
             raise RemoteFailed(str(error.get("message", error) if isinstance(error, dict) else error))
@@ -89,12 +104,27 @@ async def _read(response: aiohttp.ClientResponse) -> AsyncGenerator[str | Comple
         for choice in chunk.get("choices") or ():
             if text := (choice.get("delta") or {}).get("content"):
                 yield text
+            logprobs += _logprobs(choice)
             if reason := choice.get("finish_reason"):
                 is_finished = True
                 completion.finish_reason = "length" if reason == "length" else "stop"
     if not is_finished:
         raise RemoteFailed("The model's server ended its answer without saying that it was finished.")
+    completion.logprobs = tuple(logprobs)
     yield completion
+
+
+def _logprobs(choice: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
+    """What a choice tells of its tokens, all at once or with every piece of text; a broken list is none."""
+    try:
+        content = (choice.get("logprobs") or {}).get("content") or ()
+        return tuple(_token(found, tuple(map(_token, found.get("top_logprobs") or ()))) for found in content)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ()
+
+
+def _token(found: Mapping[str, Any], top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+    return TokenLogprob(str(found["token"]), float(found["logprob"]), bytes(found.get("bytes") or ()), top)
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncGenerator[dict[str, Any], None]:

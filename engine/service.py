@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import accumulate
 
 from engine.chunker import Fitted, fit
 from engine.errors import BadRequest
@@ -20,7 +21,7 @@ from engine.prompt import ask, system_turn
 from engine.smalltalk import NOT_FOUND, reply_to
 from engine.support import SentenceCutter, Support, has_substance
 from engine.tasks import draft, summarise
-from engine.types import ChatRequest, ChatTurn, Outcome, Stopwatch, Window
+from engine.types import ChatRequest, ChatTurn, Outcome, Stopwatch, TokenLogprob, Window
 
 # A passage goes into the prompt when its score is at least this share of the best one's.
 _WORTH_READING = 0.6
@@ -54,14 +55,20 @@ class EngineService:
         request, placeholders = _redacted(_checked(request))
         watch.lap("filter_ms")
         outgoing = stream(self._outgoing(placeholders))
+        generated = shown = ""
         async with aclosing(self._answer(request, watch)) as answer:
             async for item in answer:
                 if isinstance(item, Outcome):
                     if rest := outgoing.close():
                         yield rest
-                    yield replace(item, model=self.generator.name, timings=watch.total())
-                elif shown := outgoing.feed(item):
-                    yield shown
+                    # Tokens would tell what the filter took out of the text.
+                    logprobs = _of_text(item.logprobs, generated) if shown + rest == generated else ()
+                    yield replace(item, model=self.generator.name, timings=watch.total(), logprobs=logprobs)
+                    continue
+                generated += item
+                if released := outgoing.feed(item):
+                    shown += released
+                    yield released
 
     def _outgoing(self, placeholders: Placeholders) -> Callable[[Finding, str], str]:
         contacts = self.knowledge.index.contacts
@@ -91,7 +98,12 @@ class EngineService:
             async for item in pieces:
                 if isinstance(item, Ended):
                     watch.lap("generation_ms")
-                    yield Outcome(usage=item.usage, finish_reason=item.finish_reason, window=_window(fitted))
+                    yield Outcome(
+                        usage=item.usage,
+                        finish_reason=item.finish_reason,
+                        window=_window(fitted),
+                        logprobs=item.logprobs,
+                    )
                 else:
                     yield item
 
@@ -166,7 +178,9 @@ class EngineService:
         sampling = request.sampling
         if sampling.max_tokens is None:
             sampling = replace(sampling, max_tokens=self._max_answer_tokens)
-        return self.generator.generate(fitted.turns, sampling, request.deadline)
+        if request.knowledge:  # what is shown is chosen from what is generated: tokens are not told
+            sampling = replace(sampling, logprobs=None)
+        return self.generator.generate(fitted.turns, sampling, request.deadline, request.conversation)
 
     def _fit(self, request: ChatRequest, passages: Sequence[str]) -> Fitted:
         *earlier, message = request.turns
@@ -191,6 +205,21 @@ class EngineService:
             count=self.generator.count,
             budget=self.generator.context_length - reserved,
         )
+
+
+def _of_text(logprobs: Sequence[TokenLogprob], text: str) -> tuple[TokenLogprob, ...]:
+    """The tokens that begin in the text: those of a stop string behind it were not shown.
+
+    None if they do not add up to the text, for then nobody knows what they would tell. A tokenizer may
+    leave out the space before the first word.
+    """
+    raw = b"".join(it.raw for it in logprobs)
+    if not raw.decode("utf-8", "replace").lstrip(" ").startswith(text.lstrip(" ")):
+        return ()
+    left_out = (len(raw) - len(raw.lstrip(b" "))) - (len(text) - len(text.lstrip(" ")))
+    starts = accumulate((len(it.raw) for it in logprobs), initial=-left_out)
+    end = len(text.encode())
+    return tuple(it for it, start in zip(logprobs, starts, strict=False) if start < end)
 
 
 def _checked(request: ChatRequest) -> ChatRequest:

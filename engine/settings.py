@@ -47,8 +47,16 @@ class EngineSettings(BaseSettings):
     hand_over_below: float = Field(0.42, ge=0, le=1)
     """Confidence under which the bot says that it does not know."""
     max_answer_tokens: int = Field(256, ge=1)
-    max_batch: int = Field(16, ge=1)
+    precision: Literal["float32", "bfloat16", "int8"] | None = None
+    """Of the local model. Without it bfloat16 on a GPU and on processors that have it, else float32."""
+    max_batch: int = Field(32, ge=1)
+    """Answers that are generated at a time."""
     max_waiting: int = Field(256, ge=1)
+    """Answers that wait for that; more are told to try again later."""
+    token_budget: int = Field(512, ge=1)
+    """Tokens of prompts that are read in one step, beside one token for each running answer."""
+    cache_mb: int | None = Field(None, ge=1)
+    """Key/value cache in MiB. Without it 1024 on a CPU, nine tenths of what is free on a GPU."""
     persona: str = "the help desk"
     device: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -123,7 +123,9 @@ async def _supported(
         return "", Usage()
     sampling = Sampling(max_tokens=min(room, 160), seed=request.sampling.seed)
     support, cutter, usage, written = Support([source]), SentenceCutter(), Usage(), list[str]()
-    async with aclosing(generator.generate(turns, sampling, request.deadline)) as pieces:
+    async with aclosing(
+        generator.generate(turns, sampling, request.deadline, request.conversation)
+    ) as pieces:
         async for item in pieces:
             if isinstance(item, Ended):
                 usage = item.usage

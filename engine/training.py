@@ -233,9 +233,9 @@ def _progress(on_progress: Callable[[int, int, float | None], None]) -> Any:
 
 
 def _loaded(base: str, device: torch.device) -> tuple[Any, Any, int]:
-    loaded = load_model(base, device)
-    # Half precision loses small updates; weights are trained in float32.
-    return loaded.model.float().train(), loaded.tokenizer, loaded.context_length
+    # Half precision loses small updates.
+    loaded = load_model(base, device, "float32")
+    return loaded.model.train(), loaded.tokenizer, loaded.context_length
 
 
 def _new_starter(dialogues: Sequence[Dialogue], shape: StarterShape) -> tuple[Any, Any, int]:

@@ -37,8 +37,12 @@ class Sampling:
     """0: off."""
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    """How many alternatives to give beside each token's log-probability; None: no log-probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,18 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token of an answer and the model's log-probability of it, natural."""
+
+    token: str
+    logprob: float
+    raw: bytes
+    """Its UTF-8 bytes, which may be part of a character; empty for a token that is no text."""
+    top: tuple[TokenLogprob, ...] = ()
+    """The likeliest tokens at its place, best first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """What fitted into the model's context, in whole turns and passages."""
 
@@ -95,6 +111,8 @@ class Outcome:
     model: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds by stage."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of each token of the text, if they were asked for and nothing changed the text."""
 
     def extras(self) -> dict[str, Any]:
         """What is ours in an OpenAI-shaped answer: the content of its `frontdesk` field."""

@@ -2,84 +2,40 @@
 
 import asyncio
 import json
+import random
 import shutil
+import subprocess
+import sys
+import threading
 import time
 from contextlib import aclosing
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import (
-    AutoTokenizer,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import AutoTokenizer
 
-from engine.errors import ContextTooLong, ModelUnusable, Unavailable
+from engine.errors import ContextTooLong, ModelUnusable, Overloaded, Unavailable
 from engine.generation import Ended
-from engine.generation.detokeniser import Detokeniser
-from engine.generation.local import LocalGenerator
+from engine.generation.local import BatchLimits, LocalGenerator
+from engine.generation.loop import EXIT_DEVICE_BROKEN, GenerationLoop
 from engine.generation.model import check_directory, load_model
-from engine.generation.sampler import forbid, penalise, sample
+from engine.generation.sequence import Sequence
 from engine.prompt import encode
 from engine.types import ChatTurn, Sampling
 
 CPU = torch.device("cpu")
 HELLO = [ChatTurn("user", "hello there")]
-# Weights this large make the next token depend on every earlier one and on its position: a mistake in
-# cache, mask or positions changes the text.
-LIVELY = {"initializer_range": 0.6}
-SHARED = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "tie_word_embeddings": False,
-    **LIVELY,
-}
 
 
-def build(architecture, vocabulary, end):
-    torch.manual_seed(1)
-    ids = {"vocab_size": vocabulary, "bos_token_id": end, "eos_token_id": end}
-    match architecture:
-        case "gpt2":
-            sizes = {"n_positions": 256, "n_embd": 32, "n_layer": 2, "n_head": 4}
-            return GPT2LMHeadModel(GPT2Config(**ids, **sizes, **LIVELY))
-        case "qwen3":
-            return Qwen3ForCausalLM(Qwen3Config(**ids, **SHARED, head_dim=8))
-        case "llama":
-            return LlamaForCausalLM(LlamaConfig(**ids, **SHARED))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small wait longer for a second thread than it helps."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module", params=["gpt2", "qwen3", "llama"])
-def lively_directory(request, model_directory, tmp_path_factory):
-    """A small random model of each architecture, with large weights, beside the fixture's tokenizer."""
-    tokenizer = AutoTokenizer.from_pretrained(model_directory)
-    directory = tmp_path_factory.mktemp(request.param)
-    build(request.param, len(tokenizer), tokenizer.eos_token_id).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return directory
-
-
-@pytest.fixture
-async def lively(lively_directory):
-    made = LocalGenerator(load_model(str(lively_directory), CPU))
+@pytest.fixture(params=["gpt2", "qwen3", "llama"])
+async def lively(request, tiny_models, share_runner):
+    """A generator over a small random model of each architecture, with large weights."""
+    tiny = tiny_models(request.param)
+    loaded = tiny.loaded()
+    share_runner(loaded, tiny.runner)
+    made = LocalGenerator(loaded)
+    made.reference = tiny
     yield made
     await made.close()
 
@@ -102,23 +58,15 @@ async def until(condition):
 
 
 class TestText:
-    async def test_greedy_text_is_what_transformers_generates(self, lively, lively_directory):
+    async def test_greedy_text_is_what_transformers_generates(self, lively):
         text, ended = await collect(lively, HELLO, max_tokens=40, ignore_eos=True)
-
-        loaded = load_model(str(lively_directory), CPU)
-        prompt = torch.tensor([encode(loaded.tokenizer, HELLO)])
-        written = loaded.model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            do_sample=False,
-            min_new_tokens=40,
-            max_new_tokens=40,
-        )
-        ids = written[0, prompt.shape[1] :].tolist()
+        prompt = encode(lively.tokenizer, HELLO)
+        ids = lively.reference.continuation(prompt)
+        assert len(ids) == 40
         assert len(set(ids)) > 5, "a model that repeats itself proves nothing"
-        expected = loaded.tokenizer.decode(ids, skip_special_tokens=True)
+        expected = lively.tokenizer.decode(ids, skip_special_tokens=True)
         assert text.rstrip("\ufffd") == expected.rstrip("\ufffd") != ""
-        assert (ended.usage.prompt_tokens, ended.usage.completion_tokens) == (prompt.shape[1], 40)
+        assert (ended.usage.prompt_tokens, ended.usage.completion_tokens) == (len(prompt), 40)
 
     async def test_conversations_in_one_batch_get_the_text_that_each_gets_alone(self, lively):
         # Given conversations of different lengths, each answered alone
@@ -146,7 +94,7 @@ class TestText:
         assert len({text for text, _ in alone}) == 5
 
     async def test_more_conversations_than_the_batch_holds_are_all_answered(self, loaded_model):
-        generator = LocalGenerator(loaded_model, max_batch=2)
+        generator = LocalGenerator(loaded_model, BatchLimits(max_running=2))
         try:
             asked = (collect(generator, HELLO, max_tokens=5, ignore_eos=True) for _ in range(7))
             answers = await asyncio.gather(*asked)
@@ -173,11 +121,11 @@ class TestLimits:
         _, ended = await collect(generator, HELLO, ignore_eos=True)
         assert ended.usage.prompt_tokens + ended.usage.completion_tokens == generator.context_length == 256
 
-    async def test_the_end_token_stops_unless_it_is_too_early_or_ignored(self, loaded_model):
+    async def test_the_end_token_stops_unless_it_is_too_early_or_ignored(self, model_directory):
         # Given a model that wants to end at once
-        end = loaded_model.tokenizer.eos_token_id
-        loaded_model.model.lm_head = Ending(loaded_model.model.lm_head, end)
-        generator = LocalGenerator(loaded_model)
+        loaded = load_model(str(model_directory), CPU, "float32")
+        loaded.model.lm_head = Ending(loaded.model.lm_head, loaded.tokenizer.eos_token_id)
+        generator = LocalGenerator(loaded)
         try:
             text, ended = await collect(generator, HELLO, max_tokens=20)
             _, late = await collect(generator, HELLO, max_tokens=20, min_tokens=6)
@@ -194,13 +142,13 @@ class TestLimits:
         assert caught.value.tokens > caught.value.limit == 255
 
     async def test_a_full_queue_is_told_to_try_later(self, loaded_model):
-        generator = LocalGenerator(loaded_model, max_batch=1, max_waiting=1)
+        generator = LocalGenerator(loaded_model, BatchLimits(max_running=1, max_waiting=1))
         try:
             running = asyncio.create_task(collect(generator, HELLO, ignore_eos=True))
             await until(lambda: generator.loop.running)
             waiting = asyncio.create_task(collect(generator, HELLO, max_tokens=1, ignore_eos=True))
             await until(lambda: generator.loop.waiting)
-            with pytest.raises(Unavailable, match="Try again") as caught:
+            with pytest.raises(Overloaded, match="Try again") as caught:
                 await collect(generator, HELLO, max_tokens=1)
             assert caught.value.retry_after > 0
             assert (await running)[1].usage.completion_tokens > 100
@@ -226,9 +174,9 @@ class Ending(torch.nn.Module):
         self.head, self.end = head, end
 
     def forward(self, hidden):
-        logits = self.head(hidden)
-        logits[..., self.end] += 100
-        return logits
+        wanted = torch.zeros(self.head.out_features)
+        wanted[self.end] = 100
+        return self.head(hidden) + wanted
 
 
 class TestLeaving:
@@ -237,7 +185,10 @@ class TestLeaving:
         async with aclosing(generator.generate(HELLO, Sampling(ignore_eos=True))) as pieces:
             await anext(pieces)
             await until(lambda: generator.loop.running == 2)
+            (gone,) = (it for it in generator.loop.scheduler.running if it.max_tokens != 200)
         await until(lambda: generator.loop.running == 1)
+        assert gone.is_cancelled
+        assert gone.num_generated < gone.max_tokens
         assert (await other)[1].usage.completion_tokens == 200
         await until(lambda: generator.loop.running == 0)
 
@@ -251,11 +202,11 @@ class TestLeaving:
     async def test_a_thread_that_dies_fails_what_waits_and_says_so(
         self, generator, monkeypatch, capsys, caplog
     ):
-        def broken(gone):
+        def broken():
             raise RuntimeError("device lost")
 
         assert generator.is_alive
-        monkeypatch.setattr(generator.loop._batch, "drop", broken)
+        monkeypatch.setattr(generator.loop.scheduler, "schedule", broken)
         with pytest.raises(Unavailable, match="stopping"):
             await collect(generator, HELLO, max_tokens=3)
         await until(lambda: not generator.is_alive)
@@ -263,52 +214,163 @@ class TestLeaving:
             await collect(generator, HELLO, max_tokens=3)
         assert "the generation thread died" in capsys.readouterr().err + caplog.text
 
-    async def test_a_failing_step_fails_its_requests_and_the_next_is_answered(self, loaded_model):
-        head = loaded_model.model.lm_head
-        generator = LocalGenerator(loaded_model)
-        try:
-            loaded_model.model.lm_head = Breaking()
+    async def test_a_failing_step_fails_its_requests_and_the_next_is_answered(self, generator, monkeypatch):
+        with monkeypatch.context() as patch:
+            patch.setattr(generator.loop._batcher, "_runner", Failing(generator, RuntimeError("broken")))
             with pytest.raises(Unavailable, match="failed on this request"):
                 await collect(generator, HELLO, max_tokens=3)
-            loaded_model.model.lm_head = head
-            _, ended = await collect(generator, HELLO, max_tokens=3, ignore_eos=True)
-            assert ended.usage.completion_tokens == 3
+        _, ended = await collect(generator, HELLO, max_tokens=3, ignore_eos=True)
+        assert ended.usage.completion_tokens == 3
+
+    async def test_hundreds_of_disconnects_leave_no_block_and_no_trace(self, loaded_model):
+        # Given readers who leave before the first piece, after some, or at the end
+        limits = BatchLimits(max_running=8, max_waiting=100, token_budget=64)
+        generator, dice, left = LocalGenerator(loaded_model, limits), random.Random(2), 0
+
+        async def read(number):
+            nonlocal left
+            turns = [ChatTurn("user", "fox " * dice.randrange(1, 40))]
+            sampling = Sampling(max_tokens=dice.randrange(1, 40), ignore_eos=True, temperature=1.0)
+            most, conversation = dice.randrange(12), dice.choice(["", "a", "b"])
+            await asyncio.sleep(dice.random() * 0.5)
+            try:
+                async with aclosing(generator.generate(turns, sampling, None, conversation)) as pieces:
+                    async for piece in pieces:
+                        if most == 0:
+                            left += not isinstance(piece, Ended)
+                            break
+                        most -= 1
+            except Overloaded:
+                pass
+
+        try:
+            readers = [asyncio.create_task(read(number)) for number in range(600)]
+            # When some are cancelled from outside too, wherever they are
+            while not all(reader.done() for reader in readers):
+                victim = dice.choice(readers)
+                left += victim.cancel()
+                await asyncio.sleep(0.005)
+            await asyncio.gather(*readers, return_exceptions=True)
+            await until(lambda: not generator.loop._batcher.has_work)
+
+            # Then nothing is left of them
+            assert left > 150
+            scheduler = generator.loop.scheduler
+            assert scheduler.num_running == scheduler.num_waiting == 0
+            assert scheduler.pool.num_used == 0
+            assert scheduler._queue.num_conversations == 0
+            assert generator.loop._batcher._writers == {}
+            await until(lambda: generator.loop.post._letters == {})
+            assert (await collect(generator, HELLO, max_tokens=5, ignore_eos=True))[
+                1
+            ].usage.completion_tokens == 5
         finally:
             await generator.close()
 
 
-class Breaking(torch.nn.Module):
-    def forward(self, hidden):
-        raise RuntimeError("broken")
+class Failing:
+    """A runner that raises."""
+
+    def __init__(self, generator, error):
+        self.cache, self.can_slide = generator.loop._batcher._runner.cache, False
+        self._error, self.failed = error, threading.Event()
+
+    def run(self, plan):
+        self.failed.set()
+        raise self._error
+
+
+STICKY = "CUDA error: an illegal memory access was encountered"
+# A process with nothing but a loop, whose device breaks in its first step.
+CHILD = f"""
+import threading, time, types
+import torch
+from engine.generation.loop import start_loop
+from engine.generation.sequence import Sequence
+from engine.types import Sampling
+
+class Broken:
+    cache, can_slide = types.SimpleNamespace(num_blocks=8, block_size=32), False
+    def run(self, plan):
+        print(time.monotonic(), flush=True)
+        raise torch.AcceleratorError({STICKY!r})
+
+class Reader:
+    def fail(self, error):
+        print(error, flush=True)
+
+loop = start_loop(Broken(), context_length=64, vocab_size=9, device=torch.device("cpu"), max_running=1,
+                  max_waiting=1, token_budget=9)
+loop.submit(Sequence([1, 2], Sampling(), 5), Reader())
+time.sleep(60)
+"""
+
+
+class TestBrokenDevice:
+    async def test_every_reader_hears_of_it_nothing_is_taken_and_the_process_ends(
+        self, generator, caplog, capsys
+    ):
+        # Given answers under way, and one that waits
+        ended, was = threading.Event(), []
+        loop = generator.loop
+        loop._end_process = lambda code: (was.append((code, loop.is_alive)), ended.set())
+        loop.scheduler._max_running = 2
+        reading = [asyncio.create_task(collect(generator, HELLO, ignore_eos=True)) for _ in range(3)]
+        await until(lambda: loop.running == 2)
+
+        # When the device breaks
+        broken = Failing(generator, torch.AcceleratorError(STICKY))
+        started = time.monotonic()
+        loop._batcher._runner = broken
+        await asyncio.to_thread(broken.failed.wait, 5)
+
+        # Then readers get errors, and nobody is told yes meanwhile
+        for result in await asyncio.gather(*reading, return_exceptions=True):
+            assert isinstance(result, Unavailable)
+            assert "starting again" in str(result)
+        assert not generator.is_alive
+        with pytest.raises(Unavailable):
+            await collect(generator, HELLO, max_tokens=1)
+        assert await asyncio.to_thread(ended.wait, 5)
+        assert time.monotonic() - started < 2
+        assert was == [(EXIT_DEVICE_BROKEN, False)] == [(70, False)]
+        assert STICKY in capsys.readouterr().err + caplog.text
+
+    def test_it_is_not_alive_from_the_moment_that_the_first_reader_hears_of_it(self, tiny_models):
+        tiny = tiny_models("llama")
+        seen, ended = [], threading.Event()
+
+        class Watching:
+            def fail(self, error):
+                seen.append(loop.is_alive)
+
+        class Broken:
+            cache, can_slide = tiny.runner.cache, False
+
+            def run(self, plan):
+                raise torch.AcceleratorError(STICKY)
+
+        batcher = tiny.batcher(Broken())
+        loop = GenerationLoop(batcher, end_process=lambda code: ended.set())
+        loop.submit(Sequence([5], Sampling(), 3), Watching())
+        assert ended.wait(5)
+        assert seen == [False]
+        with pytest.raises(Unavailable, match="stopping"):
+            loop.submit(Sequence([5], Sampling(), 3), Watching())
+
+    def test_a_real_process_ends_with_its_exit_code_within_two_seconds(self):
+        child = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, timeout=60)
+        ended = time.monotonic()
+        broke, *told = child.stdout.splitlines()
+        assert child.returncode == 70, child.stderr
+        assert ended - float(broke) < 2
+        assert any(line.startswith("The engine is starting again.") for line in told), (
+            "its reader heard of it"
+        )
+        assert "the device is beyond use" in child.stderr + child.stdout
 
 
 class TestStopStrings:
-    @pytest.fixture
-    def tokenizer(self, model_directory):
-        return AutoTokenizer.from_pretrained(model_directory)
-
-    def shown(self, tokenizer, text, *stop):
-        """Every piece that appears while the text is written token by token, until a stop string."""
-        detokeniser, pieces = Detokeniser(tokenizer, stop), []
-        for token_id in tokenizer(text)["input_ids"]:
-            pieces.append(detokeniser.feed(token_id))
-            if detokeniser.is_stopped:
-                break
-        return [*pieces, detokeniser.close()]
-
-    def test_a_stop_string_across_tokens_is_never_shown(self, tokenizer):
-        pieces = self.shown(tokenizer, "the answer<STOP>not this", "<STOP>")
-        assert len(tokenizer("<STOP>")["input_ids"]) > 2
-        assert "".join(pieces) == "the answer"
-        assert not any("<" in piece for piece in pieces)
-
-    def test_what_only_began_like_a_stop_string_is_shown_in_the_end(self, tokenizer):
-        assert "".join(self.shown(tokenizer, "a <STO", "<STOP>")) == "a <STO"
-        assert "".join(self.shown(tokenizer, "a <ST> b", "<STOP>")) == "a <ST> b"
-
-    def test_the_first_of_several_stop_strings_wins(self, tokenizer):
-        assert "".join(self.shown(tokenizer, "one\nUser: two END", "END", "\nUser:")) == "one"
-
     async def test_a_stop_string_ends_the_generation(self, lively):
         whole, _ = await collect(lively, HELLO, max_tokens=40, ignore_eos=True)
         middle = len(whole) // 2
@@ -317,32 +379,6 @@ class TestStopStrings:
         assert text == whole[: whole.index(stop)]
         assert ended.finish_reason == "stop"
         assert ended.usage.completion_tokens < 40
-
-
-class TestDetokeniser:
-    @pytest.mark.parametrize(
-        "text", ["grüße 漢字", "👩‍👩‍👧 ok", "हिन्दी e\u0301", " the  lazy\n\n dog", "😀" * 5]
-    )
-    def test_pieces_add_up_to_the_text_and_none_holds_half_a_character(self, model_directory, text):
-        tokenizer = AutoTokenizer.from_pretrained(model_directory)
-        detokeniser = Detokeniser(tokenizer)
-        ids = tokenizer(text)["input_ids"]
-        pieces = [*map(detokeniser.feed, ids), detokeniser.close()]
-        assert not any("\ufffd" in piece for piece in pieces)
-        assert "".join(pieces) == text == tokenizer.decode(ids)
-
-    def test_half_a_character_at_the_end_is_dropped(self, model_directory):
-        tokenizer = AutoTokenizer.from_pretrained(model_directory)
-        detokeniser = Detokeniser(tokenizer)
-        ids = tokenizer("dog 😀")["input_ids"][:-1]
-        assert "".join([*map(detokeniser.feed, ids), detokeniser.close()]) == "dog "
-
-
-def drawn(logits, **sampling):
-    """Every token that a hundred draws choose."""
-    random = torch.Generator().manual_seed(0)
-    chosen = Sampling(**{"temperature": 1.0, **sampling})
-    return {sample(torch.tensor(logits), chosen, random) for _ in range(100)}
 
 
 class TestPrompt:
@@ -363,45 +399,6 @@ class TestPrompt:
     def test_other_text_is_left_as_it_is(self, model_directory):
         tokenizer = AutoTokenizer.from_pretrained(model_directory)
         assert "a <b> & |c|" in tokenizer.decode(encode(tokenizer, [ChatTurn("user", "a <b> & |c|")]))
-
-
-class TestSampler:
-    LOGITS = (2.0, 1.5, 1.0, 0.5)  # probabilities of about 0.46, 0.28, 0.17 and 0.10
-
-    def test_without_limits_every_token_can_come(self):
-        assert drawn(self.LOGITS) == {0, 1, 2, 3}
-
-    def test_temperature_zero_takes_the_best(self):
-        assert drawn(self.LOGITS, temperature=0.0) == {0}
-
-    @pytest.mark.parametrize("temperature", [1e-40, 1e-4])
-    def test_a_temperature_next_to_zero_takes_the_best(self, temperature):
-        assert drawn((50.0, 60.0, -70.0), temperature=temperature) == {1}
-
-    def test_a_low_temperature_sharpens(self):
-        assert drawn(self.LOGITS, temperature=0.05) == {0}
-
-    @pytest.mark.parametrize(("top_k", "expected"), [(1, {0}), (2, {0, 1}), (9, {0, 1, 2, 3})])
-    def test_top_k_keeps_the_k_best(self, top_k, expected):
-        assert drawn(self.LOGITS, top_k=top_k) == expected
-
-    @pytest.mark.parametrize(("top_p", "expected"), [(0.01, {0}), (0.5, {0, 1}), (0.8, {0, 1, 2})])
-    def test_top_p_keeps_the_smallest_set_that_reaches_p(self, top_p, expected):
-        assert drawn(self.LOGITS, top_p=top_p) == expected
-
-    @pytest.mark.parametrize(("min_p", "expected"), [(1.0, {0}), (0.5, {0, 1}), (0.3, {0, 1, 2})])
-    def test_min_p_drops_what_is_far_below_the_best(self, min_p, expected):
-        assert drawn(self.LOGITS, min_p=min_p) == expected
-
-    def test_the_order_of_the_vocabulary_does_not_matter(self):
-        assert drawn(self.LOGITS[::-1], top_p=0.5) == {2, 3}
-
-    def test_a_penalty_makes_seen_tokens_less_likely_whatever_their_sign(self):
-        penalised = penalise(torch.tensor([2.0, -1.0, 0.5]), [0, 1, 1], 2.0)
-        assert penalised.tolist() == [1.0, -2.0, 0.5]
-
-    def test_a_forbidden_token_never_comes(self):
-        assert forbid(torch.tensor([2.0, 1.0]), [0]).tolist() == [-torch.inf, 1.0]
 
 
 class TestLoading:

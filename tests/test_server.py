@@ -16,10 +16,11 @@ from engine.errors import (
     Unauthorised,
     Unavailable,
 )
-from engine.generation.local import LocalGenerator
+from engine.generation import Ended
+from engine.generation.local import BatchLimits, LocalGenerator
 from engine.health import Readiness
 from engine.server import check_bind, create_app
-from engine.types import ChatRequest, ChatTurn, Outcome, Sampling
+from engine.types import ChatRequest, ChatTurn, Outcome, Sampling, TokenLogprob, Usage
 
 KEY = "a-long-enough-key"
 MODEL = "frontdesk-starter"
@@ -100,7 +101,7 @@ async def until(condition):
 
 def in_the_batch(service):
     """The one sequence that is being generated."""
-    (sequence,) = service.generator.loop._batch.sequences
+    (sequence,) = service.generator.loop.scheduler.running
     return sequence
 
 
@@ -335,7 +336,7 @@ class TestRefusals:
 
     async def test_a_full_engine_says_when_to_come_back(self, sample_service, starter):
         await sample_service.generator.close()
-        sample_service.generator = LocalGenerator(starter, max_batch=1, max_waiting=1)
+        sample_service.generator = LocalGenerator(starter, BatchLimits(max_running=1, max_waiting=1))
         loop = sample_service.generator.loop
         async with serving(sample_service) as address, connected(address, KEY) as engine:
             first, second, third = (engine.chat(LONG) for _ in range(3))
@@ -380,11 +381,11 @@ class TestObservation:
         async with http.get("/ready") as response:
             assert response.status == 503
 
-    async def test_a_long_answer_under_way_is_a_sign_of_life(self, sample_service, monkeypatch):
+    async def test_a_long_answer_under_way_is_a_sign_of_life(self, sample_service, starter, monkeypatch):
         # Given an engine whose batch is taken by one long answer, so that a probe would wait
         monkeypatch.setattr("engine.health._IDLE_SECONDS", 1)
         await sample_service.generator.close()
-        sample_service.generator = LocalGenerator(sample_service.generator._loaded, max_batch=1)
+        sample_service.generator = LocalGenerator(starter, BatchLimits(max_running=1))
         readiness = Readiness(sample_service)
         assert await readiness.check()
         monkeypatch.setattr(readiness, "_probe", None)
@@ -496,3 +497,71 @@ class TestBinding:
     @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
     def test_loopback_needs_none(self, host):
         check_bind(host, None)
+
+
+class TestLogprobs:
+    TOKENS = (
+        TokenLogprob("Hello", -0.25, b"Hello", (TokenLogprob("Hello", -0.25, b"Hello"),)),
+        TokenLogprob(" \ufffd", -1.5, b" \xf0\x9f", (TokenLogprob(" a", -0.5, b" a"),)),
+        TokenLogprob("\ufffd", -0.0, b"\x98\x80"),
+    )
+
+    @pytest.fixture(autouse=True)
+    async def scripted(self, sample_service):
+        """A model that writes two words and knows how likely they were."""
+        tokens, asked = self.TOKENS, []
+
+        async def generate(turns, sampling, deadline=None, conversation=""):
+            asked.append(sampling)
+            yield "Hello 😀"
+            yield Ended("stop", Usage(3, 3), tokens if sampling.logprobs is not None else ())
+
+        sample_service.generator.generate = generate
+        return asked
+
+    async def test_a_whole_answer_tells_its_tokens(self, client, scripted):
+        answer = await client.chat.completions.create(
+            model=MODEL,
+            messages=ASK,
+            logprobs=True,
+            top_logprobs=1,
+            presence_penalty=0.5,
+            frequency_penalty=-0.5,
+            extra_body=FREELY,
+        )
+        found = answer.choices[0].logprobs.content
+        assert [bytes(token.bytes) for token in found] == [it.raw for it in self.TOKENS]
+        assert [token.logprob for token in found] == [it.logprob for it in self.TOKENS]
+        assert (found[1].top_logprobs[0].token, found[1].top_logprobs[0].logprob) == (" a", -0.5)
+        assert (scripted[0].logprobs, scripted[0].presence_penalty, scripted[0].frequency_penalty) == (
+            1,
+            0.5,
+            -0.5,
+        )
+
+    async def test_a_stream_tells_them_at_its_end(self, client):
+        stream = await client.chat.completions.create(
+            model=MODEL, messages=ASK, logprobs=True, stream=True, extra_body=FREELY
+        )
+        choices = [chunk.choices[0] async for chunk in stream]
+        assert [choice.logprobs is not None for choice in choices] == [False] * (len(choices) - 1) + [True]
+        assert [bytes(token.bytes) for token in choices[-1].logprobs.content] == [
+            it.raw for it in self.TOKENS
+        ]
+
+    async def test_our_client_reads_what_the_service_gave(self, url):
+        request = ChatRequest((ChatTurn("user", "hi"),), Sampling(logprobs=1), knowledge=False)
+        async with connected(url, KEY) as engine:
+            items = [item async for item in engine.chat(request)]
+        assert items[-1].logprobs == self.TOKENS
+
+    async def test_unasked_and_beside_knowledge_nothing_is_told(self, client, scripted):
+        for asked in ({"extra_body": FREELY}, {"logprobs": True}):
+            answer = await client.chat.completions.create(model=MODEL, messages=ASK, **asked)
+            assert answer.choices[0].logprobs is None
+        assert [sampling.logprobs for sampling in scripted] == [None, None]
+
+    async def test_alternatives_without_logprobs_are_refused(self, http):
+        status, answer = await post(http, top_logprobs=2)
+        assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+        assert answer["error"]["message"] == "top_logprobs: is allowed only with logprobs: true"

@@ -26,9 +26,9 @@ class Recording:
     def __getattr__(self, name):
         return getattr(self._real, name)
 
-    def generate(self, turns, sampling, deadline=None):
+    def generate(self, turns, sampling, deadline=None, conversation=""):
         self.asked.append((tuple(turns), sampling))
-        return self._real.generate(turns, sampling, deadline)
+        return self._real.generate(turns, sampling, deadline, conversation)
 
 
 class Writing(Recording):
@@ -39,7 +39,7 @@ class Writing(Recording):
         self._text, self._finish_reason = text, finish_reason
         self.shown, self.is_closed = 0, False
 
-    async def generate(self, turns, sampling, deadline=None):
+    async def generate(self, turns, sampling, deadline=None, conversation=""):
         self.asked.append((tuple(turns), sampling))
         try:
             for start in range(0, len(self._text), 5):
@@ -325,7 +325,7 @@ class TestTasks:
         started, finished = [], [asyncio.Event() for _ in range(4)]
 
         class Waiting(Recording):
-            async def generate(self, turns, sampling, deadline=None):
+            async def generate(self, turns, sampling, deadline=None, conversation=""):
                 number = len(started)
                 started.append(turns)
                 await (finished[number] if number < 4 else asyncio.Event()).wait()

@@ -9,7 +9,15 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engine.types import ChatTurn, FinishReason, Sampling, Usage
+from engine.types import ChatTurn, FinishReason, Sampling, TokenLogprob, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """The log-probability of the token that was chosen, and the best ones as (token id, log-probability)."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +26,8 @@ class Ended:
 
     finish_reason: FinishReason
     usage: Usage
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of each generated token, if the request asked for them."""
 
 
 class Generator(Protocol):
@@ -41,11 +51,16 @@ class Generator(Protocol):
         ...
 
     def generate(
-        self, turns: Sequence[ChatTurn], sampling: Sampling, deadline: float | None = None
+        self,
+        turns: Sequence[ChatTurn],
+        sampling: Sampling,
+        deadline: float | None = None,
+        conversation: str = "",
     ) -> AsyncGenerator[str | Ended, None]:
         """Yield pieces of text, then `Ended`. Closing the iterator stops the generation.
 
-        Raises `Unavailable` when too many are waiting, `RemoteFailed` when a server breaks off.
+        What was computed for a `conversation` is used again in its later turns, and in no other one.
+        Raises `Overloaded` when too many are waiting, `RemoteFailed` when a server breaks off.
         """
         ...
 
@@ -54,4 +69,4 @@ class Generator(Protocol):
         ...
 
 
-__all__ = ["Ended", "Generator"]
+__all__ = ["Ended", "Generator", "TokenScore"]

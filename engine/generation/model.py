@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from engine.cores import aside
 from engine.errors import ModelUnusable
 
 STARTER = Path(__file__).parent.parent / "data" / "starter" / "model"
 # Keys by which a config.json has made loaders run code of the repository (CVE-2026-4372, CVE-2026-22807).
 _CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "_attn_implementation_internal"})
+
+
+Precision = Literal["float32", "bfloat16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,8 @@ class LoadedModel:
     context_length: int
     device: torch.device
     eos_ids: frozenset[int]
+    precision: Precision
+    """int8: the weights are still in 16 or 32 bits here and are made smaller by whoever runs them."""
 
 
 def choose_device(wanted: str | None) -> torch.device:
@@ -33,8 +39,22 @@ def choose_device(wanted: str | None) -> torch.device:
     return torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def load_model(name: str | None, device: torch.device) -> LoadedModel:
-    """Load a directory or hub id; None is the starter.
+def choose_precision(wanted: Precision | None, device: torch.device) -> Precision:
+    """`wanted`, else bfloat16 on a GPU and on processors that multiply it natively, else float32.
+
+    Raises `ModelUnusable` for int8 on a GPU, where there are no such kernels here.
+    """
+    if wanted == "int8" and device.type != "cpu":
+        raise ModelUnusable("precision: int8 runs on a CPU only; on a GPU leave it out for bfloat16")
+    return wanted or ("bfloat16" if device.type == "cuda" or _multiplies_bfloat16() else "float32")
+
+
+def _multiplies_bfloat16() -> bool:
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def load_model(name: str | None, device: torch.device, precision: Precision | None = None) -> LoadedModel:
+    """Load a directory or hub id; None is the starter. Without a `precision` the device's best is taken.
 
     Raises `ModelUnusable`, saying what is missing, before any weight is read.
     """
@@ -48,14 +68,17 @@ def load_model(name: str | None, device: torch.device) -> LoadedModel:
         check_directory(Path(source))
     elif Path(source).is_absolute() or source.startswith("."):
         raise ModelUnusable(f"model: {source} is no directory")
-    # Half precision pays on a GPU; on a CPU float32 is the safe choice, the starter is stored in half.
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    precision = choose_precision(precision, device)
+    computed_in = choose_precision(None, device) if precision == "int8" else precision
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[computed_in]
     options = {"use_safetensors": True, "trust_remote_code": False}
+
+    def read() -> Any:
+        return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True, **options)
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, output_loading_info=True, **options
-        )
+        loaded = aside(read)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelUnusable(
@@ -74,6 +97,7 @@ def load_model(name: str | None, device: torch.device) -> LoadedModel:
         context_length=_context_length(model.config, tokenizer),
         device=device,
         eos_ids=_eos_ids(model, tokenizer),
+        precision=precision,
     )
 
 

@@ -47,9 +47,15 @@ class RemoteGenerator:
         return sum(4 + len(self.tokenizer.encode(turn.content).ids) for turn in turns)
 
     async def generate(
-        self, turns: Sequence[ChatTurn], sampling: Sampling, deadline: float | None = None
+        self,
+        turns: Sequence[ChatTurn],
+        sampling: Sampling,
+        deadline: float | None = None,
+        conversation: str = "",
     ) -> AsyncGenerator[str | Ended, None]:
         """Yield pieces of text, then `Ended`. Closing the iterator closes the connection.
+
+        The other server is not told which `conversation` it is.
 
         Raises `Unavailable` at the deadline, and `RemoteFailed` when the server refuses what frontdesk sent.
         """

@@ -1,18 +1,15 @@
-"""One conversation's generation: its tokens, how to choose the next, and where its text goes."""
+"""One generation: its tokens, how far they are computed, and where in the cache they lie.
+
+Knows nothing of text, tensors or threads, and does not decide anything: the scheduler moves it about.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
-import torch
-
-from engine.generation import Ended
-from engine.generation.detokeniser import Detokeniser
-from engine.types import FinishReason, Sampling, Usage
+from engine.types import FinishReason, Sampling
 
 
 class SequenceStatus(Enum):
@@ -23,58 +20,77 @@ class SequenceStatus(Enum):
 
 @dataclass(eq=False, slots=True)
 class Sequence:
-    """Owned by the generation thread, but for `cancel`, which any thread may call."""
+    """Owned by the generation thread, but for `cancel`, which any thread may call.
+
+    The token at `token_ids[i]` lies at cache index `i - num_dropped`, or at `i` when it is a sink (in the
+    first block). Cache index `c` lies in `blocks[c // block_size]`.
+    """
 
     prompt_ids: list[int]
     sampling: Sampling
     max_tokens: int
-    eos_ids: frozenset[int]
-    detokeniser: Detokeniser
-    outputs: asyncio.Queue[str | Ended | Exception]
-    loop: asyncio.AbstractEventLoop
+    """Most tokens to generate."""
+    eos_ids: frozenset[int] = frozenset()
+    """Empty when the end token is ignored."""
+    tenant: str = ""
+    """Salt of the prefix cache: cached prompts are shared only within a tenant."""
+    conversation: str = ""
+    """For fairness. Empty: a conversation of its own."""
     deadline: float | None = None
+    """Seconds on the monotonic clock."""
+
     status: SequenceStatus = SequenceStatus.WAITING
-    token_ids: list[int] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    token_ids: list[int] = field(init=False)
+    """Prompt and generated."""
+    num_computed: int = 0
+    """Leading tokens whose keys and values are in the cache, or were until they were dropped."""
+    num_reused: int = 0
+    """Tokens of the prompt that were in the prefix cache when the sequence was first admitted."""
+    num_dropped: int = 0
+    """Tokens dropped between the sinks and the window."""
+    blocks: list[int] = field(default_factory=list)
+    num_preemptions: int = 0
     is_cancelled: bool = False
-    random: torch.Generator | None = None
+
+    def __post_init__(self) -> None:
+        self.token_ids = list(self.prompt_ids)
+
+    @property
+    def num_prompt(self) -> int:
+        """Tokens of the prompt."""
+        return len(self.prompt_ids)
+
+    @property
+    def num_generated(self) -> int:
+        """Tokens generated so far."""
+        return len(self.token_ids) - len(self.prompt_ids)
+
+    @property
+    def generated_ids(self) -> list[int]:
+        """The generated tokens, as a new list."""
+        return self.token_ids[len(self.prompt_ids) :]
+
+    @property
+    def num_cached(self) -> int:
+        """Length of the sequence's cache in tokens."""
+        return self.num_computed - self.num_dropped
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Cancelled or past its deadline: nobody reads on."""
+        return self.is_cancelled or (self.deadline is not None and time.monotonic() > self.deadline)
+
+    def append(self, token_id: int) -> None:
+        """Take a sampled token; set `finish_reason` when it is the last. An end token is not kept."""
+        assert self.finish_reason is None, "a finished sequence takes no tokens"
+        if token_id in self.eos_ids:
+            self.finish_reason = "stop"
+            return
+        self.token_ids.append(token_id)
+        if self.num_generated >= self.max_tokens:
+            self.finish_reason = "length"
 
     def cancel(self) -> None:
         """Nobody wants the rest: the sequence leaves the batch before the next step."""
         self.is_cancelled = True
-
-    @property
-    def is_abandoned(self) -> bool:
-        return self.is_cancelled or (self.deadline is not None and time.monotonic() > self.deadline)
-
-    def append(self, token_id: int) -> None:
-        """Take the next token: emit what it shows, finish if it is the last."""
-        if token_id in self.eos_ids:
-            self.finish("stop")
-            return
-        self.token_ids.append(token_id)
-        text = self.detokeniser.feed(token_id)
-        if text:
-            self._emit(text)
-        if self.detokeniser.is_stopped:
-            self.finish("stop")
-        elif len(self.token_ids) >= self.max_tokens:
-            self.finish("length")
-
-    def finish(self, reason: FinishReason) -> None:
-        """Emit the rest and the end."""
-        rest = self.detokeniser.close()
-        if rest:
-            self._emit(rest)
-        self.status = SequenceStatus.FINISHED
-        self._emit(Ended(reason, Usage(len(self.prompt_ids), len(self.token_ids))))
-
-    def fail(self, error: Exception) -> None:
-        """Tell the reader that this generation broke."""
-        self.status = SequenceStatus.FINISHED
-        self._emit(error)
-
-    def _emit(self, item: Any) -> None:
-        try:
-            self.loop.call_soon_threadsafe(self.outputs.put_nowait, item)
-        except RuntimeError:  # the reader's event loop is closed: there is nobody to tell
-            self.is_cancelled = True

@@ -1,0 +1,58 @@
+"""Runs a compiled function on the threads that torch already has.
+
+torch's CPU operators run on one OpenMP team a calling thread. Its threads spin for a moment after each
+operator (`engine.cores`), so a second pool beside them would fight for the same cores; a function started
+on the same team finds them awake, about 2 µs a call. `GOMP_parallel` is what a compiler emits for
+`#pragma omp parallel` (GCC's libgomp manual, "Implementing PARALLEL construct").
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def _load(name: str) -> Any:
+    """A function of the OpenMP library that torch itself uses, or None where torch uses none."""
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        # A symbol is looked up in what a library depends on as well, so this finds torch's own copy.
+        return getattr(ctypes.CDLL(str(library)), name)
+    except (OSError, AttributeError):
+        return None
+
+
+_parallel, _thread_number = _load("GOMP_parallel"), _load("omp_get_thread_num")
+if _parallel is not None:
+    _parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    _parallel.restype = None
+
+THREAD_NUMBER: int = ctypes.cast(_thread_number, ctypes.c_void_p).value or 0 if _thread_number else 0
+"""Address of `int omp_get_thread_num(void)`, for kernels that ask which share of the work is theirs."""
+
+_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+class Kernel:
+    """A compiled `void f(int64_t *arguments)` whose first two arguments are `THREAD_NUMBER` and threads."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function  # keeps the machine code alive
+        self._address: int = function.address
+        self._call = _KERNEL(function.address)
+
+    def __call__(self, work: int, *arguments: int) -> None:
+        """Run it. `work` in multiply-adds or so: too little to share is done by the caller alone."""
+        threads = torch.get_num_threads() if work >= _WORTH_SHARING and _parallel is not None else 1
+        values = (ctypes.c_int64 * (len(arguments) + 2))(THREAD_NUMBER, threads, *arguments)
+        if threads == 1:
+            self._call(ctypes.addressof(values))
+        else:
+            _parallel(self._address, ctypes.addressof(values), threads, 0)
+
+
+# About a microsecond of arithmetic: what starting a team costs.
+_WORTH_SHARING = 8192
