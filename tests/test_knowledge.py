@@ -31,9 +31,13 @@ class CountingEmbedder:
         self.name, self._embedder = embedder.name, embedder
         self.texts = []
 
-    def __call__(self, texts, **options):
+    def __call__(self, texts):
         self.texts += texts
-        return self._embedder(texts, **options)
+        return self._embedder(texts)
+
+    def embed(self, texts):
+        self.texts += texts
+        return self._embedder.embed(texts)
 
 
 def statuses(results):
