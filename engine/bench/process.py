@@ -18,13 +18,15 @@ from engine.bench.run import Run
 
 # Nothing may reach for the network, and peers' remarks belong into no table.
 _ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
+# libgomp's own figure, which `engine` changes for our generation.
+_AS_PEERS_COME = {"GOMP_SPINCOUNT": "300000"}
 _END_SECONDS = 20
 
 
 class Process:
     """`python -m MODULE ARGUMENTS`, which ends when its input does, also when we are killed."""
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="frontdesk-bench-")
         self._errors = Path(self._folder.name, "errors")
         with self._errors.open("w") as errors:
@@ -34,7 +36,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**os.environ, **_ENVIRONMENT},
+                env={**os.environ, **_ENVIRONMENT, **(environment or {})},
             )
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,7 +92,8 @@ class ContestantProcess:
 
     def __init__(self, name: str, directory: Path, device: str, workload: Workload) -> None:
         self.name = name
-        self._process = Process("engine.bench.child", name)
+        environment = {} if name.startswith("ours") else _AS_PEERS_COME
+        self._process = Process("engine.bench.child", name, environment=environment)
         request = {"do": "load", "directory": str(directory), "device": device, "workload": asdict(workload)}
         try:
             told = self._process.ask(request)

@@ -32,10 +32,11 @@ class PagedAttention:
         """
         cache, step = self._cache, self._step
         kv_heads, width = cache.shape.kv_heads, cache.shape.width
-        tokens, stride = rows.shape[-2:]
+        tokens, stride = len(step.slots), rows.shape[-1]
         pool, kernels = cache.pools[layer].data_ptr(), kernels_for(rows.dtype)
         query, key, value = (rows.data_ptr() + start * rows.element_size() for start in starts)
-        out = rows.new_empty(1, tokens, self._heads * width)
+        out = rows.new_empty(1, rows.shape[1], self._heads * width)
+        out[:, tokens:] = 0
         kernels.keep(
             2 * tokens * kv_heads * width, key, value, pool, step.slots.data_ptr(),
             tokens, kv_heads, width, cache.block_size, stride, cache.num_blocks,

@@ -19,7 +19,7 @@ from torch import fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from engine.generation import rewrites
-from engine.generation.linear import MakeLinear
+from engine.generation.linear import Linear, MakeLinear
 from engine.generation.operators import columns, linear, norm, norm_rows, rotate_rows, rotation
 from engine.generation.rewrites import Node, aten, constant_of, is_call, replace, value_of
 
@@ -68,7 +68,9 @@ def compile_forward(model: Any, attention: Attention, make_linear: MakeLinear) -
             _bind_attention(graph, node, attention)
     graph.graph.eliminate_dead_code()
     _bind_linears(graph, make_linear)
+    graph.graph.eliminate_dead_code()
     graph.recompile()
+    _let_go(graph)
     program: Program = graph.forward
     return program
 
@@ -185,6 +187,8 @@ def _bind_linears(graph: fx.GraphModule, make_linear: MakeLinear) -> None:
         x, weights, biases, activation, residual = (*node.args, None, None)[:5]
         weight = _joined([constant_of(graph, item) for item in weights])
         layer = make_linear(weight, _joined_biases(graph, weights, biases), activation)
+        if layer.can_look_up and len(weights) == 1:
+            uses[weights[0].target] -= _bind_lookups(graph, weights[0].target, layer)
         for item in weights:
             uses[item.target] -= 1
             if not uses[item.target]:
@@ -202,6 +206,37 @@ def _bind_linears(graph: fx.GraphModule, make_linear: MakeLinear) -> None:
                 graph.graph.erase_node(item)
 
 
+def _bind_lookups(graph: fx.GraphModule, weight: str, layer: Linear) -> int:
+    """Read tied embeddings from the packed weights; how many there were."""
+    found = [
+        node
+        for node in graph.graph.nodes
+        if is_call(node, aten.embedding.default) and node.args[0].target == weight
+    ]
+    for node in found:
+
+        def look_up(ids: torch.Tensor) -> torch.Tensor:
+            return layer.look_up(ids)
+
+        replace(graph, node, look_up, node.args[1])
+        graph.graph.erase_node(node)
+    return len(found)
+
+
+def _let_go(graph: fx.GraphModule) -> None:
+    """Forget what only rewriting needed: symbolic shapes, constants that nobody reads any more, and with the
+    last of them the file that the weights came from."""
+    used = set()
+    for node in graph.graph.nodes:
+        node.meta.clear()
+        if node.op == "get_attr":
+            used.add(node.target)
+            rewrites.own(graph, node)
+    for name in [*dict(graph.named_parameters()), *dict(graph.named_buffers())]:
+        if name not in used:
+            delattr(graph, name)
+
+
 def _joined(tensors: list[torch.Tensor]) -> torch.Tensor:
     return tensors[0].detach() if len(tensors) == 1 else torch.cat([t.detach() for t in tensors])
 
@@ -213,4 +248,4 @@ def _joined_biases(graph: fx.GraphModule, weights: Any, biases: Any) -> torch.Te
     for weight, bias in zip(weights, biases, strict=True):
         matrix = constant_of(graph, weight)
         found.append(matrix.new_zeros(len(matrix)) if bias is None else constant_of(graph, bias))
-    return _joined(found)
+    return _joined(found).clone()  # not a view of the file that the weights were read from

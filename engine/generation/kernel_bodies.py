@@ -24,8 +24,8 @@ from engine.generation import vectors
 _FASTMATH = {"reassoc", "contract", "nsz"}
 _LOWEST = np.float32(-1e30)
 
-SILU, GELU_TANH, GELU = 0, 1, 2
-"""Activations of a gated layer."""
+SILU, GELU_TANH = 0, 1
+"""Activations by number."""
 
 
 @intrinsic

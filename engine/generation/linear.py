@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -16,11 +17,22 @@ import torch
 from engine.generation.kernels import GELU_TANH, SILU, kernels_for
 from engine.generation.vectors import PANEL
 
-ACTIVATIONS = {
-    "gelu_tanh": ("gelu", "tanh", GELU_TANH),
-    "silu": ("swish", "", SILU),
-}
-"""What can be fused, by name: oneDNN's attribute and algorithm, and our kernels' number."""
+# Up to here oneDNN's bfloat16 products are the same bits for a row in whatever company.
+_MOST_INVARIANT_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """An activation as oneDNN calls it, and its number in our kernels."""
+
+    attribute: str
+    algorithm: str
+    number: int
+
+
+ACTIVATIONS = {"gelu_tanh": Fused("gelu", "tanh", GELU_TANH), "silu": Fused("swish", "", SILU)}
+"""What can be fused, by name."""
+_NO_ACTIVATION = Fused("none", "", -1)
 
 _reorder = torch.ops.mkldnn._reorder_linear_weight.default
 _product = torch.ops.mkldnn._linear_pointwise.default
@@ -36,6 +48,15 @@ class Linear(Protocol):
 
     def __call__(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor: ...
 
+    @property
+    def can_look_up(self) -> bool:
+        """Whether the weights serve as an embedding table as well, where the model ties them."""
+        ...
+
+    def look_up(self, ids: torch.Tensor) -> torch.Tensor:
+        """The rows of the weight with these numbers: `[1, tokens]` int64 to `[1, tokens, in]`."""
+        ...
+
 
 MakeLinear = Callable[[torch.Tensor, "torch.Tensor | None", "str | None"], Linear]
 """From a weight `[out, in]`, a bias `[out]` or None, and an activation of `ACTIVATIONS` or None."""
@@ -50,72 +71,76 @@ class PackedLinear:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: str | None) -> None:
         self._weight, self._bias, self._outputs = _reorder(weight.contiguous()), bias, len(weight)
-        self._attribute, self._algorithm, self._kind = (
-            ACTIVATIONS[activation] if activation else ("none", "", -1)
-        )
+        self._fused = ACTIVATIONS[activation] if activation else _NO_ACTIVATION
         self._panels = _panels(weight, self._weight)
-        if self._panels:
-            example = torch.randn(1, 1, weight.shape[1]).to(weight.dtype)
-            if not torch.equal(self._multiply_row(example, None), self._multiply(example, None, "none", "")):
-                self._panels = 0  # this processor rounds otherwise: a row must not depend on its company
+        # A row must not depend on its company: this processor's oneDNN must round as our kernel does.
+        example = torch.randn(1, 1, weight.shape[1]).to(weight.dtype)
+        self._takes_rows = self._panels is not None and torch.equal(
+            self._multiply_row(example, None), self._multiply(example, None, _NO_ACTIVATION)
+        )
+
+    @property
+    def can_look_up(self) -> bool:
+        """See `Linear.can_look_up`."""
+        return self._panels is not None
+
+    def look_up(self, ids: torch.Tensor) -> torch.Tensor:
+        """See `Linear.look_up`."""
+        assert self._panels is not None
+        found: torch.Tensor = self._panels[ids[0] // PANEL, :, ids[0] % PANEL]  # [tokens, in / 2, 2]
+        return found.reshape(1, ids.shape[1], -1)
 
     def __call__(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         rows = x.shape[-2]
-        if self._kind < 0 or rows > _MOST_INVARIANT_ROWS or x.dtype is not torch.bfloat16:
-            if rows == 1 and self._panels:
+        takes_row = rows == 1 and self._takes_rows
+        if self._fused is _NO_ACTIVATION or rows > _MOST_INVARIANT_ROWS or x.dtype is not torch.bfloat16:
+            if takes_row and self._fused is _NO_ACTIVATION:
                 return self._multiply_row(x, residual)
-            return self._multiply(x, residual, self._attribute, self._algorithm)
+            return self._multiply(x, residual, self._fused)
         # oneDNN's activation rounds otherwise than ours, so for one and for few rows it is ours.
-        out = (
-            self._multiply_row(x, None) if rows == 1 and self._panels else self._multiply(x, None, "none", "")
-        )
-        kernels_for(out.dtype).activate(8 * out.numel(), out.data_ptr(), rows, self._outputs, self._kind)
+        out = self._multiply_row(x, None) if takes_row else self._multiply(x, None, _NO_ACTIVATION)
+        kernels_for(out.dtype).activate(
+            8 * out.numel(), out.data_ptr(), rows, self._outputs, self._fused.number
+        )  # fmt: skip
         return out
 
-    def _multiply(
-        self, x: torch.Tensor, residual: torch.Tensor | None, attribute: str, algorithm: str
-    ) -> torch.Tensor:
+    def _multiply(self, x: torch.Tensor, residual: torch.Tensor | None, fused: Fused) -> torch.Tensor:
         out: torch.Tensor
         if residual is not None:
             out = _product_and_sum(x, residual, self._weight, self._bias, "add")
         else:
-            out = _product(x, self._weight, self._bias, attribute, [], algorithm)
+            out = _product(x, self._weight, self._bias, fused.attribute, [], fused.algorithm)
         return out
 
     def _multiply_row(self, x: torch.Tensor, residual: torch.Tensor | None) -> torch.Tensor:
+        assert self._panels is not None
         out = x.new_empty(1, 1, self._outputs)
         bias = self._bias.data_ptr() if self._bias is not None else 0
         added = residual.data_ptr() if residual is not None else 0
         inputs = x.shape[-1]
         kernels_for(x.dtype).multiply(
-            inputs * self._outputs, self._panels, x.data_ptr(), bias, added, out.data_ptr(),
+            inputs * self._outputs, self._panels.data_ptr(), x.data_ptr(), bias, added, out.data_ptr(),
             inputs, self._outputs, int(bias != 0), int(added != 0),
         )  # fmt: skip
         return out
 
 
-# Up to here oneDNN's bfloat16 products are the same bits for a row in whatever company.
-_MOST_INVARIANT_ROWS = 32
-
-
-def _panels(weight: torch.Tensor, packed: torch.Tensor) -> int:
-    """Address of the packed weights if they lie as `vectors.PANEL` says, else 0."""
+def _panels(weight: torch.Tensor, packed: torch.Tensor) -> torch.Tensor | None:
+    """The packed weights as they lie in memory, `[out / 32, in / 2, 32, 2]`, if that is how they lie."""
     outputs, inputs = weight.shape
-    panels = -(-outputs // PANEL)
-    if weight.dtype is not torch.bfloat16 or inputs % 2 or _num_bytes(packed) != panels * PANEL * inputs * 2:
-        return 0
-    address: int = _address_of(packed)
-    lying = torch.frombuffer(
-        (ctypes.c_uint16 * (panels * PANEL * inputs)).from_address(address), dtype=torch.bfloat16
-    )
+    shape = (-(-outputs // PANEL), inputs // 2, PANEL, 2)
+    count = shape[0] * PANEL * inputs
+    if weight.dtype is not torch.bfloat16 or inputs % 2 or _num_bytes(packed) != count * weight.itemsize:
+        return None
+    memory = (ctypes.c_uint16 * count).from_address(_address_of(packed))
+    lying = torch.frombuffer(memory, dtype=weight.dtype).view(shape)
     expected = torch.zeros(PANEL, inputs, dtype=weight.dtype)
-    for panel in (0, panels - 1):
+    for panel in (0, shape[0] - 1):
         rows = weight[panel * PANEL : (panel + 1) * PANEL]
         expected.zero_()[: len(rows)] = rows
-        found = lying.view(panels, inputs // 2, PANEL, 2)[panel]
-        if not torch.equal(found, expected.view(PANEL, inputs // 2, 2).transpose(0, 1)):
-            return 0
-    return address
+        if not torch.equal(lying[panel], expected.view(PANEL, inputs // 2, 2).transpose(0, 1)):
+            return None
+    return lying
 
 
 class IntegerLinear:
@@ -132,7 +157,13 @@ class IntegerLinear:
         self._weight = _pack_integers(codes, None)
         self._zeros = torch.zeros(len(weight), dtype=torch.long)
         self._bias, self._outputs = bias, len(weight)
-        self._kind = ACTIVATIONS[activation][2] if activation else -1
+        self._kind = ACTIVATIONS[activation].number if activation else -1
+
+    can_look_up = False
+
+    def look_up(self, ids: torch.Tensor) -> torch.Tensor:
+        """Never asked for: the rows would have lost precision."""
+        raise AssertionError
 
     def __call__(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         x = x.contiguous()

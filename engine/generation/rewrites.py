@@ -97,6 +97,12 @@ def release(graph: fx.GraphModule, node: Node) -> None:
     constant.data = constant.new_empty(0)
 
 
+def own(graph: fx.GraphModule, node: Node) -> None:
+    """Give a constant memory of its own: weights are views of their file, which stays in memory with them."""
+    constant = constant_of(graph, node)
+    constant.data = constant.detach().clone()
+
+
 def _unconverted(node: Any) -> Any:
     return node.args[0] if is_call(node, aten.to.dtype, aten.type_as.default, aten._to_copy.default) else node
 

@@ -11,7 +11,7 @@ from engine.errors import ModelUnusable
 from engine.generation.attention import PagedAttention
 from engine.generation.cache import CacheShape, KVCache
 from engine.generation.graph import Program, compile_forward
-from engine.generation.hugepages import collapse
+from engine.generation.host_memory import tidy
 from engine.generation.interface import take_attention
 from engine.generation.linear import IntegerLinear, MakeLinear, PackedLinear
 from engine.generation.model import LoadedModel
@@ -62,7 +62,7 @@ class CpuRunner:
         self._attention = PagedAttention(self.cache, config.get_text_config().num_attention_heads)
         make_linear = IntegerLinear if loaded.precision == "int8" else PackedLinear
         self._program = _compile(model, self._attention, make_linear)
-        collapse()
+        tidy()
 
     def run(self, plan: Plan) -> tuple[list[Sequence], torch.Tensor]:
         """See `Runner.run`. To be called from one thread, which has all cores from then on."""

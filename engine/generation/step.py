@@ -11,6 +11,9 @@ import torch
 from engine.generation.plan import Chunk
 from engine.generation.sequence import Sequence
 
+# Up to here every number of rows is taken as it is, beyond it only multiples.
+_EXACT_ROWS, _ROWS_STEP = 32, 32
+
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
@@ -26,12 +29,16 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Single tokens first (decode), then the longer chunks (prefill), each a run of rows."""
+    """Single tokens first (decode), then the longer chunks (prefill), each a run of rows.
+
+    Behind them come rows of padding, which belong to nobody: oneDNN makes and keeps machine code for each
+    number of rows, so there are only so many of those.
+    """
 
     ids: torch.Tensor
-    """`[1, tokens]` int64."""
+    """`[1, rows]` int64."""
     positions: torch.Tensor
-    """`[1, tokens]` int64: positions in the text, which go on where the cache has dropped tokens."""
+    """`[1, rows]` int64: positions in the text, which go on where the cache has dropped tokens."""
     slots: torch.Tensor
     """`[tokens]` int64: where each token's keys and values go, block * block size + offset."""
     rows: torch.Tensor
@@ -76,9 +83,10 @@ def lay_out(chunks: Many[Chunk], block_size: int) -> Step:
         if chunk.is_last:
             rows.append(len(ids) - 1)
             sampled.append(sequence)
+    padding = [0] * (_padded(len(ids)) - len(ids))
     return Step(
-        ids=torch.tensor([ids]),
-        positions=torch.tensor([positions]),
+        ids=torch.tensor([ids + padding]),
+        positions=torch.tensor([positions + padding]),
         slots=torch.tensor(slots),
         rows=torch.tensor(rows, dtype=torch.long),
         sampled=sampled,
@@ -88,6 +96,10 @@ def lay_out(chunks: Many[Chunk], block_size: int) -> Step:
         ),
         prefills=prefills,
     )
+
+
+def _padded(rows: int) -> int:
+    return rows if rows <= _EXACT_ROWS else -(-rows // _ROWS_STEP) * _ROWS_STEP
 
 
 def _tables(blocks: list[list[int]]) -> torch.Tensor:

@@ -20,8 +20,8 @@ _FLOATS = ir.VectorType(ir.FloatType(), _LANES)
 _BITS = ir.VectorType(ir.IntType(32), _LANES)
 _INDEX = ir.IntType(64)
 _LINE_BYTES = 64
-# Arguments of LLVM's prefetch.
-_TO_READ, _KEEP_NEAR, _DATA = 0, 3, 1
+# Arguments of LLVM's prefetch. The first cache has too few places for lines on their way.
+_TO_READ, _INTO_L2, _DATA = 0, 2, 1
 
 
 def _address(builder: Any, base: Any, index: Any, size: int) -> Any:
@@ -62,7 +62,7 @@ def _prefetch(builder: Any, address: Any, size: int) -> None:
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     for offset in range(0, size, _LINE_BYTES):
         line = builder.inttoptr(builder.add(address, ir.Constant(_INDEX, offset)), byte)
-        builder.call(function, [line, *(ir.Constant(number, n) for n in (_TO_READ, _KEEP_NEAR, _DATA))])
+        builder.call(function, [line, *(ir.Constant(number, n) for n in (_TO_READ, _INTO_L2, _DATA))])
 
 
 def _sums(builder: Any, count: int) -> list[Any]:

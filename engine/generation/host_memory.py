@@ -1,4 +1,4 @@
-"""Puts what a process has in memory into huge pages.
+"""A process's memory after a model was loaded: what is free goes back, what stays goes into huge pages.
 
 A decode step reads all weights once. With pages of 4 KiB, looking up their addresses costs about as much as
 reading them: on a virtual machine huge pages were measured to double the rate of reading from memory.
@@ -7,6 +7,7 @@ reading them: on a virtual machine huge pages were measured to double the rate o
 from __future__ import annotations
 
 import ctypes
+import gc
 import re
 from pathlib import Path
 
@@ -18,23 +19,22 @@ _FULL = 0.9
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 *(\[heap\]|\[anon.*\])?$")
 
 
-def collapse() -> int:
-    """Move the process's large private mappings into huge pages; how many bytes were.
+def tidy() -> None:
+    """Give freed memory back to the system, and move large private mappings into huge pages.
 
-    Quietly 0 where the system cannot: an older Linux, another system, no memory in one piece.
+    Does what the system lets it: nothing on an older Linux or another system.
     """
+    gc.collect()
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
+        libc = ctypes.CDLL(None)
+        libc.malloc_trim(ctypes.c_size_t(0))
         smaps = Path("/proc/self/smaps").read_text().splitlines()
-    except OSError:
-        return 0
-    collapsed = 0
+    except (OSError, AttributeError):
+        return
     for start, end in _full_mappings(smaps):
         first, last = -(-start // _HUGE_PAGE) * _HUGE_PAGE, end // _HUGE_PAGE * _HUGE_PAGE
         for address in range(first, last, _HUGE_PAGE):
-            if not libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(_HUGE_PAGE), _MADV_COLLAPSE):
-                collapsed += _HUGE_PAGE
-    return collapsed
+            libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(_HUGE_PAGE), _MADV_COLLAPSE)
 
 
 def _full_mappings(smaps: list[str]) -> list[tuple[int, int]]:
