@@ -95,15 +95,21 @@ class PagedAttention:
         )
 
     def _mask(self, prefill: Prefill, count: int, window: int) -> torch.Tensor | None:
-        """`[count, length]` bool, what each token may see; None for plain causal. One a step, all layers."""
+        """`[count, length]`, 0 where a token may look and -inf elsewhere; None for plain causal.
+
+        One a step for all layers, in the values' type: torch would convert another in each of them.
+        """
         if not prefill.cached and not 0 < window < count:
             return None
         name = (prefill.begin, window)
         if name not in self._masks:
             query = torch.arange(prefill.cached, prefill.cached + count)[:, None]
             key = torch.arange(prefill.cached + count)[None]
-            seen = key <= query
-            self._masks[name] = seen & (key > query - window) if window else seen
+            hidden = key > query
+            if window:
+                hidden |= key <= query - window
+            mask = torch.zeros(hidden.shape, dtype=self._cache.values[0].dtype)
+            self._masks[name] = mask.masked_fill_(hidden, -torch.inf)
         return self._masks[name]
 
 

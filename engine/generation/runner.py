@@ -70,7 +70,7 @@ class CpuRunner:
         while plan.shifts:
             self._shift(plan.shifts[0])
             del plan.shifts[0]
-        step = lay_out(plan.chunks, self.cache.block_size)
+        step = lay_out(plan.chunks, self.cache.block_size, is_padded=True)
         self._attention.begin(step)
         return step.sampled, self._program(step.ids, step.positions, step.rows)
 

@@ -31,8 +31,7 @@ class Prefill:
 class Step:
     """Single tokens first (decode), then the longer chunks (prefill), each a run of rows.
 
-    Behind them come rows of padding, which belong to nobody: oneDNN makes and keeps machine code for each
-    number of rows, so there are only so many of those.
+    Behind them may come rows of padding, which belong to nobody.
     """
 
     ids: torch.Tensor
@@ -56,8 +55,11 @@ class Step:
         return len(self.lengths)
 
 
-def lay_out(chunks: Many[Chunk], block_size: int) -> Step:
-    """Lay the chunks out. Sequences with one token to compute come first, whatever the plan's order."""
+def lay_out(chunks: Many[Chunk], block_size: int, *, is_padded: bool = False) -> Step:
+    """Lay the chunks out. Sequences with one token to compute come first, whatever the plan's order.
+
+    With `is_padded` there are few different numbers of rows: oneDNN makes and keeps machine code for each.
+    """
     ordered = sorted(chunks, key=lambda chunk: chunk.count > 1)
     single = [chunk for chunk in ordered if chunk.count == 1]
     ids: list[int] = []
@@ -83,7 +85,7 @@ def lay_out(chunks: Many[Chunk], block_size: int) -> Step:
         if chunk.is_last:
             rows.append(len(ids) - 1)
             sampled.append(sequence)
-    padding = [0] * (_padded(len(ids)) - len(ids))
+    padding = [0] * (_padded(len(ids)) - len(ids) if is_padded else 0)
     return Step(
         ids=torch.tensor([ids + padding]),
         positions=torch.tensor([positions + padding]),
