@@ -54,7 +54,7 @@ class EngineSettings(BaseSettings):
     max_waiting: int = Field(256, ge=1)
     """Answers that wait for that; more are told to try again later."""
     token_budget: int = Field(512, ge=1)
-    """Tokens of prompts that are read in one step, beside one token for each running answer."""
+    """Tokens that one step computes: one for each running answer, the rest for reading prompts."""
     cache_mb: int | None = Field(None, ge=1)
     """Key/value cache in MiB. Without it 1024 on a CPU, nine tenths of what is free on a GPU."""
     persona: str = "the help desk"

@@ -370,6 +370,20 @@ def half_way(runner):
     return HalfWay(runner, {})
 
 
+class PoisonedOnce:
+    """A runner whose first sampled logits are no numbers."""
+
+    def __init__(self, runner):
+        self._runner, self._is_over = runner, False
+        self.cache, self.can_slide = runner.cache, runner.can_slide
+
+    def run(self, plan):
+        sequences, logits = self._runner.run(plan)
+        if sequences and not self._is_over:
+            self._is_over, logits = True, logits * torch.nan
+        return sequences, logits
+
+
 class TestFaults:
     @pytest.mark.parametrize(
         "error",
@@ -427,6 +441,29 @@ class TestFaults:
         run(batcher)
         assert sequence.num_reused == 0
         check(tiny, sequence, reader, 40)
+
+    def test_what_is_no_number_is_never_found_as_a_prefix(self, tiny_models):
+        tiny = tiny_models("llama")
+        poisoned = PoisonedOnce(tiny.runner)
+        batcher = tiny.batcher(poisoned)
+        _, broken = tiny.ask(batcher, PROMPTS[5])
+        run(batcher)
+        assert broken.error is not None
+        sequence, reader = tiny.ask(batcher, PROMPTS[5])
+        run(batcher)
+        assert sequence.num_reused == 0
+        check(tiny, sequence, reader, 40)
+
+    def test_a_reader_that_cannot_write_fails_alone(self, tiny_models):
+        tiny = tiny_models("llama")
+        batcher = tiny.batcher()
+        sequence, reader = tiny.ask(batcher, PROMPTS[1])
+        _, clumsy = tiny.ask(batcher, PROMPTS[2])
+        clumsy.write = None
+        run(batcher)
+        assert "could not be written" in str(clumsy.error)
+        check(tiny, sequence, reader, 40)
+        assert_nothing_is_left(batcher)
 
     def test_a_broken_device_is_passed_on(self, tiny_models):
         tiny = tiny_models("llama")

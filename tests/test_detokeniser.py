@@ -147,6 +147,14 @@ class TestText:
         assert len(shown) > 8 * _HOPELESS
         assert "".join(map(detokeniser.feed, BYTES("a fox")["input_ids"])).endswith("a fox")
 
+    def test_tokens_that_show_nothing_are_not_decoded_again_and_again(self):
+        counting = Counting(BYTES)
+        detokeniser = Detokeniser(counting)
+        count = 20 * _HOPELESS
+        assert "".join(detokeniser.feed(BYTES.eos_token_id) for _ in range(count)) == ""
+        assert counting.tokens <= count * (_HOPELESS + 1)
+        assert "".join(map(detokeniser.feed, BYTES(" fox")["input_ids"])) == " fox"
+
     def test_a_token_costs_little_more_than_one_short_decoding(self):
         counting, ids = Counting(BYTES), BYTES(SAMPLE * 10)["input_ids"]
         assert "".join(map(Detokeniser(counting).feed, ids)) == SAMPLE * 10

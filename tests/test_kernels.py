@@ -1,6 +1,9 @@
 """The row-wise kernels and packed products against plain torch: any size, one thread or two, NaN and all."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -277,3 +280,18 @@ def test_a_row_has_the_same_bits_alone_and_among_31_others(make, dtype, inputs, 
         assert torch.equal(plain(rows[:, one], residual[:, one]), added[:, one])
     some = slice(3, 20)
     assert torch.equal(layer(rows[:, some]), together[:, some])
+
+
+SMALLER_TEAM = """
+import torch
+from engine.generation.operators import norm
+torch.set_num_threads(2)
+x = torch.randn(1, 512, 512)
+expected = torch.nn.functional.rms_norm(x, (512,), eps=1e-6)
+assert torch.allclose(norm(x, torch.ones(512), 1e-6, 0.0), expected, atol=1e-5)
+"""
+
+
+def test_a_team_smaller_than_asked_for_leaves_nothing_out():
+    environment = {**os.environ, "OMP_THREAD_LIMIT": "1"}
+    subprocess.run([sys.executable, "-c", SMALLER_TEAM], env=environment, check=True, timeout=60)

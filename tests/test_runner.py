@@ -116,8 +116,13 @@ class TestPrecision:
             assert {it.dtype for it in loaded.model.parameters()} == {getattr(torch, name)}
 
     def test_the_named_device_is_taken(self):
-        assert choose_device("cuda:1") == torch.device("cuda:1")
         assert choose_device("cpu") == CPU
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+    @pytest.mark.parametrize("device", ["cuda:1", "gpu"])
+    def test_a_device_that_is_not_there_is_named(self, device):
+        with pytest.raises(ModelUnusable, match=device):
+            choose_device(device)
 
 
 SMALL = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from engine.errors import ModelUnusable
 from engine.generation.cache import KVCache
 from engine.generation.kernels import float_bits, kernels_for
 from engine.generation.step import Prefill, Step
@@ -16,6 +17,17 @@ class PagedAttention:
     def __init__(self, cache: KVCache, heads: int) -> None:
         self._cache, self._heads = cache, heads
         self._masks: dict[tuple[int, int], torch.Tensor | None] = {}
+
+    def check(self, query: torch.Tensor, key: torch.Tensor) -> None:
+        """See `graph.Attention.check`."""
+        shape = self._cache.shape
+        expected = (self._heads, shape.kv_heads, shape.width, self._cache.values[0].dtype)
+        found = (query.shape[1], key.shape[1], key.shape[3], key.dtype)
+        if found != expected or query.shape[3] != shape.width or query.dtype != key.dtype:
+            raise ModelUnusable(
+                f"model: its layers differ from one another (heads, width, type: {found}, not {expected}), "
+                "which cannot run here yet"
+            )
 
     def begin(self, step: Step) -> None:
         """Attend for this step from now on."""

@@ -41,7 +41,7 @@ class Batcher:
         self._writers[sequence] = writer
         try:
             self.scheduler.add(sequence)
-        except EngineError:
+        except BaseException:  # whatever it is, nobody waits for this sequence
             del self._writers[sequence]
             raise
 
@@ -72,6 +72,7 @@ class Batcher:
             if sampled.is_broken[row]:
                 log.error("the model's result is not a number; this request is answered with an error")
                 self.scheduler.finish(sequence)
+                self.scheduler.pool.forget()  # what it left in the cache is no number either
                 self._fail(sequence, Unavailable("The model failed on this request."))
             else:
                 self._take(sequence, sampled.token_ids[row], sampled.scores[row])
@@ -85,7 +86,14 @@ class Batcher:
         """Give a sampled token to its sequence and reader."""
         before = len(sequence.token_ids)
         sequence.append(token_id)
-        if len(sequence.token_ids) > before and self._writers[sequence].write(token_id, score):
+        try:
+            is_complete = len(sequence.token_ids) > before and self._writers[sequence].write(token_id, score)
+        except Exception:  # a fault in one reader's text is no reason to stop the others
+            log.exception("a token could not be written; this request is answered with an error")
+            self.scheduler.finish(sequence)
+            self._fail(sequence, Unavailable("The answer could not be written."))
+            return
+        if is_complete:
             sequence.finish_reason = "stop"
         if sequence.finish_reason is not None:
             self.scheduler.finish(sequence)

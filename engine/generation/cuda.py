@@ -144,7 +144,13 @@ class CudaRunner:
         attention = choose_attention(self._device, dtype, heads, shape)
         if not cache_bytes:
             cache_bytes = _bytes_to_use(
-                model, attention, shape, dtype, self._device, max_running, token_budget
+                model,
+                attention,
+                shape,
+                dtype,
+                self._device,
+                max_running,
+                min(token_budget, loaded.context_length),
             )
         pages = num_pages(shape, dtype, cache_bytes, max_tokens)
         self.cache = self._pages = PagedCache(shape, pages, dtype, self._device)

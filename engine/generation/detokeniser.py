@@ -50,10 +50,13 @@ class Detokeniser:
         whole = text if is_hopeless else text.rstrip(_UNFINISHED)
         grown = whole[self._shown :]
         self._shown = max(self._shown, len(whole))
-        if grown and len(whole) == len(text):
+        if is_hopeless:  # also of tokens that show nothing, as a repeated end token
+            self._borders = (self._borders[1], len(self._window))
+            self._move(len(self._window))
+        elif grown and len(whole) == len(text):
             self._borders = (self._borders[1], len(self._window))
             if len(self._window) >= _WINDOW:
-                self._move(len(self._window) if is_hopeless else self._borders[0])
+                self._move(self._borders[0])
         return self._without_stop(grown) if self._stops else grown
 
     def close(self) -> str:

@@ -82,4 +82,6 @@ class FairQueue:
 
 
 def _key(sequence: Sequence) -> Hashable:
-    return (sequence.tenant, sequence.conversation) if sequence.conversation else sequence
+    # Those who name no conversation count as one together: else each of their requests would go before
+    # everybody else's second.
+    return (sequence.tenant, sequence.conversation) if sequence.conversation else ""

@@ -43,6 +43,10 @@ def _attention_shape(
 class Attention(Protocol):
     """Attention over the cache, for the tokens of a step."""
 
+    def check(self, query: torch.Tensor, key: torch.Tensor) -> None:
+        """Raise `ModelUnusable` when a layer's tensors, `[1, heads, tokens, width]`, do not fit the cache."""
+        ...
+
     def __call__(
         self, rows: torch.Tensor, starts: tuple[int, int, int], layer: int, scale: float, window: int
     ) -> torch.Tensor:
@@ -133,8 +137,11 @@ def _heads_of(node: Node) -> _Heads | None:
 
 def _bind_attention(graph: fx.GraphModule, node: Node, attention: Attention) -> None:
     query, key, value, layer, scale, window = node.args
+    attention.check(value_of(query), value_of(key))
     parts = [_heads_of(part) for part in (query, key, value)]
-    if None not in parts and len({part.base for part in parts if part}) == 1:
+    bases = {part.base for part in parts if part}
+    # Norms and rotations go over the joined layer's result in place, so nobody else may read it.
+    if None not in parts and len(bases) == 1 and len(next(iter(bases)).users) <= len(parts):
         bound = _attend_in_place(graph, node, attention, [part for part in parts if part])
     else:
 

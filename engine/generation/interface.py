@@ -10,6 +10,7 @@ from transformers import AttentionInterface
 from engine.errors import ModelUnusable
 
 _NAME = "frontdesk"
+_KNOWN_LAYERS = frozenset({"full_attention", "sliding_attention"})
 
 
 def take_attention(model: Any) -> None:
@@ -24,6 +25,14 @@ def take_attention(model: Any) -> None:
             f"model: {type(model).__name__} does not let its attention be replaced, so it cannot run here. "
             "GPT-2, Llama, Qwen, Mistral, Gemma and most newer decoders can. Or serve it elsewhere and set "
             "FRONTDESK_GENERATOR=remote."
+        )
+    config = model.config.get_text_config()
+    others = set(getattr(config, "layer_types", None) or ()) - _KNOWN_LAYERS
+    if others or getattr(model, "_is_stateful", False) or getattr(config, "attention_chunk_size", None):
+        what = ", ".join(sorted(others)) or "state of its own"
+        raise ModelUnusable(
+            f"model: {type(model).__name__} has layers that are not plain attention ({what}) and cannot run "
+            "here. Serve it elsewhere and set FRONTDESK_GENERATOR=remote."
         )
     model.set_attn_implementation(_NAME)
 

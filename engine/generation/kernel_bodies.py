@@ -48,8 +48,9 @@ def _call(_: Any, address: Any) -> Any:
 @njit(error_model="numpy", inline="always")
 def _share(a, jobs):
     """Which of `jobs` are this thread's: from, to."""
-    threads = a[1]
-    me = np.int64(_call(a[0])) if threads > 1 else np.int64(0)
+    if a[1] == 0:
+        return np.int64(0), np.int64(jobs)
+    me, threads = np.int64(_call(a[0])), np.int64(_call(a[1]))
     return jobs * me // threads, jobs * (me + 1) // threads
 
 

@@ -1,8 +1,9 @@
 """The CPU kernels, compiled by numba for an element type and started on torch's own threads.
 
-Each is a C function over an array of addresses and sizes; the places of its arguments are in the comments.
-All tensors are contiguous but where a row stride is given, in elements. Nothing is checked here: the callers
-in this package build the arguments.
+Each is a C function over an array `a` of addresses and sizes, the first two of which are `openmp`'s. The
+first argument of a `Kernel` is the work, the others are a[2], a[3] and so on, as listed at each. All tensors
+are contiguous but where a row stride is given, in elements. Nothing is checked here: the callers in this
+package build the arguments.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Kernels:
                 return Kernel(cfunc(signature)(function))
 
         def attend(p: Any) -> None:
+            # queries, row stride, pool, out, tables, lengths, rows, heads, kv_heads, width, block size,
+            # blocks a table, scale (bits), window, blocks of the pool
             a = carray(p, (17,), np.int64)
             bodies.attend(
                 a,
@@ -56,6 +59,7 @@ class Kernels:
             )
 
         def keep(p: Any) -> None:
+            # keys, values, pool, slots, rows, kv_heads, width, block size, row stride, blocks of the pool
             a = carray(p, (12,), np.int64)
             bodies.keep(
                 a,
@@ -65,6 +69,7 @@ class Kernels:
             )
 
         def norm(p: Any) -> None:
+            # x, weight, out, rows, heads, width, epsilon (bits), offset (bits), row stride of x, of out
             a = carray(p, (12,), np.int64)
             bodies.norm(
                 a,
@@ -74,6 +79,7 @@ class Kernels:
             )
 
         def turn(p: Any) -> None:
+            # x, cos, sin, rows, heads, width, row stride
             a = carray(p, (9,), np.int64)
             bodies.turn(
                 a,
@@ -83,6 +89,7 @@ class Kernels:
             )
 
         def gate(p: Any) -> None:
+            # both halves, out, rows, width, activation
             a = carray(p, (7,), np.int64)
             bodies.gate(
                 a,
@@ -91,10 +98,12 @@ class Kernels:
             )
 
         def quantise(p: Any) -> None:
+            # x, codes, scales, rows, width
             a = carray(p, (7,), np.int64)
             bodies.quantise(a, carray(bodies.pointer(a[2]), (a[5], a[6]), element))
 
         def finish(p: Any) -> None:
+            # products, scales, bias, residual, out, rows, width, has bias, activation or -1, has residual
             a = carray(p, (12,), np.int64)
             shape = (a[7], a[8])
             bodies.finish(
@@ -105,6 +114,7 @@ class Kernels:
             )
 
         def multiply(p: Any) -> None:
+            # packed weights, x, bias, residual, out, inputs, outputs, has bias, has residual
             a = carray(p, (11,), np.int64)
             bodies.multiply(
                 a,
@@ -114,10 +124,12 @@ class Kernels:
             )
 
         def activate(p: Any) -> None:
+            # x, rows, width, activation
             a = carray(p, (6,), np.int64)
             bodies.activate(a, carray(bodies.pointer(a[2]), (a[3], a[4]), element))
 
         def centre(p: Any) -> None:
+            # x, weight, bias, out, rows, width, epsilon (bits)
             a = carray(p, (9,), np.int64)
             shape = (a[6], a[7])
             bodies.centre(

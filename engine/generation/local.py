@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ _GRACE_SECONDS = 1
 class BatchLimits:
     """How much is computed at a time, and how much may wait."""
 
-    max_running: int = 16
+    max_running: int = 32
     max_waiting: int = 256
     token_budget: int = 512
     """Tokens a step: more answers a prompt sooner, less keeps running answers flowing."""
@@ -111,7 +112,8 @@ class LocalGenerator:
             sampling=sampling,
             max_tokens=sampling.max_tokens or room,
             eos_ids=frozenset() if sampling.ignore_eos else self._eos_ids,
-            tenant=conversation,
+            # Who names no conversation shares nothing: it could be anybody.
+            tenant=conversation or secrets.token_hex(8),
             conversation=conversation,
             deadline=deadline,
         )

@@ -35,8 +35,14 @@ class LoadedModel:
 
 
 def choose_device(wanted: str | None) -> torch.device:
-    """`wanted`, else CUDA when present, else the CPU."""
-    return torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """`wanted`, else CUDA when present, else the CPU. Raises `ModelUnusable` for one that is not there."""
+    try:
+        device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ModelUnusable(f"device: {wanted!r} is none; cpu, cuda and cuda:1 are") from error
+    if wanted and device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelUnusable(f"device: {wanted} is not there, or this torch was built without CUDA; try cpu")
+    return device
 
 
 def choose_precision(wanted: Precision | None, device: torch.device) -> Precision:

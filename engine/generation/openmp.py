@@ -25,19 +25,30 @@ def _load(name: str) -> Any:
         return None
 
 
-_parallel, _thread_number = _load("GOMP_parallel"), _load("omp_get_thread_num")
+_parallel, _thread_number, _num_threads = map(
+    _load, ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+)
 if _parallel is not None:
     _parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     _parallel.restype = None
 
-THREAD_NUMBER: int = ctypes.cast(_thread_number, ctypes.c_void_p).value or 0 if _thread_number else 0
-"""Address of `int omp_get_thread_num(void)`, for kernels that ask which share of the work is theirs."""
+
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0 if function is not None else 0
+
+
+_ASK_TEAM = (_address(_thread_number), _address(_num_threads))
 
 _KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class Kernel:
-    """A compiled `void f(int64_t *arguments)` whose first two arguments are `THREAD_NUMBER` and threads."""
+    """A compiled `void f(int64_t *arguments)`.
+
+    The first two arguments are the addresses of `int omp_get_thread_num(void)` and `int
+    omp_get_num_threads(void)`, by which a thread finds its share of the work; zeros when it is alone. A team
+    may be smaller than what was asked for, so a kernel must ask.
+    """
 
     def __init__(self, function: Any) -> None:
         self._function = function  # keeps the machine code alive
@@ -47,7 +58,8 @@ class Kernel:
     def __call__(self, work: int, *arguments: int) -> None:
         """Run it. `work` in multiply-adds or so: too little to share is done by the caller alone."""
         threads = torch.get_num_threads() if work >= _WORTH_SHARING and _parallel is not None else 1
-        values = (ctypes.c_int64 * (len(arguments) + 2))(THREAD_NUMBER, threads, *arguments)
+        team = _ASK_TEAM if threads > 1 else (0, 0)
+        values = (ctypes.c_int64 * (len(arguments) + 2))(*team, *arguments)
         if threads == 1:
             self._call(ctypes.addressof(values))
         else:

@@ -68,7 +68,11 @@ def _drop_what_does_nothing(graph: fx.GraphModule) -> None:
 
 def _find_linears(graph: fx.GraphModule) -> None:
     for node in list(graph.graph.nodes):
-        if is_call(node, aten.linear.default) and is_constant(node.args[1]):
+        if (
+            is_call(node, aten.linear.default)
+            and is_constant(node.args[1])
+            and value_of(node.args[0]).dim() == 3
+        ):
             bias = node.args[2] if len(node.args) > 2 else None
             replace(graph, node, linear, node.args[0], (node.args[1],), (bias,))
         elif is_call(node, aten.addmm.default) and is_constant(node.args[2]):
@@ -132,9 +136,11 @@ def _find_norms(graph: fx.GraphModule) -> None:
         if is_call(factor, aten.add.Tensor) and factor.args[1] == 1.0:
             factor, offset = factor.args[0], 1.0
         factor = _unconverted(factor)
-        if not is_constant(factor):
-            continue
         source = _unconverted(wide)
+        if not is_constant(factor) or constant_of(graph, factor).shape != value_of(source).shape[-1:]:
+            continue
+        if summed.args[0].args[1] != [-1] or constant_of(graph, factor).dtype != value_of(source).dtype:
+            continue
         end, user = weighed, only_user(weighed)
         if user is not None and _unconverted(user) is weighed:
             end = user
@@ -241,6 +247,7 @@ def _fuse_residuals(graph: fx.GraphModule) -> None:
                 and only_user(layer) is node
                 and value_of(other) is not None
                 and value_of(other).dim() == 3
+                and value_of(other).dtype == value_of(layer).dtype
                 and value_of(other).shape[-1] == value_of(layer).shape[-1]
             ):
                 replace(graph, node, linear, *layer.args, None, other)

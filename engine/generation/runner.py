@@ -13,6 +13,7 @@ from engine.generation.cache import CacheShape, KVCache
 from engine.generation.graph import Program, compile_forward
 from engine.generation.host_memory import tidy
 from engine.generation.interface import take_attention
+from engine.generation.kernels import kernels_for
 from engine.generation.linear import IntegerLinear, MakeLinear, PackedLinear
 from engine.generation.model import LoadedModel
 from engine.generation.plan import Plan, Shift
@@ -61,6 +62,7 @@ class CpuRunner:
         self.can_slide = self._turner is not None
         self._attention = PagedAttention(self.cache, config.get_text_config().num_attention_heads)
         make_linear = IntegerLinear if loaded.precision == "int8" else PackedLinear
+        kernels_for(dtype)  # compiled now, not while the first customer waits
         self._program = _compile(model, self._attention, make_linear)
         tidy()
 
