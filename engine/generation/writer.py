@@ -31,8 +31,8 @@ Item = str | Ended | Exception
 Queue = asyncio.Queue[Item]
 
 
-# So many readers are a crowd, which hears from us only this often, in seconds: two or three tokens at a time.
-_CROWD, _PACE_SECONDS = 8, 0.05
+# So many readers are a crowd, which hears from us only this often, in seconds: about three tokens at a time.
+_CROWD, _PACE_SECONDS = 8, 0.08
 
 
 class Post:
