@@ -36,7 +36,8 @@ def batch_limits(settings: EngineSettings) -> BatchLimits:
     return BatchLimits(
         max_running=settings.max_batch,
         max_waiting=settings.max_waiting,
-        token_budget=settings.token_budget,
+        # New prompts must be read however many answers are running.
+        token_budget=max(settings.token_budget, 2 * settings.max_batch),
         cache_bytes=settings.cache_mb * 2**20 if settings.cache_mb else None,
     )
 
