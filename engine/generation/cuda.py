@@ -165,10 +165,8 @@ class CudaRunner:
     @torch.inference_mode()
     def run(self, plan: Plan) -> tuple[list[Sequence], torch.Tensor]:
         """See `runner.Runner.run`. The logits are overwritten by the next run."""
-        while plan.shifts:
-            assert self._turner is not None
-            self._turner.turn(plan.shifts[0])
-            del plan.shifts[0]
+        if self._turner is not None:
+            self._turner.carry_out(plan.shifts)
         step = lay_out(plan.chunks, PAGE_TOKENS)
         size = self._graphs.size_for(step) if self._graphs else None
         if self._graphs and size:

@@ -99,9 +99,8 @@ class PackedLinear:
             return self._multiply(x, residual, self._fused)
         # oneDNN's activation rounds otherwise than ours, so for one and for few rows it is ours.
         out = self._multiply_row(x, None) if takes_row else self._multiply(x, None, _NO_ACTIVATION)
-        kernels_for(out.dtype).activate(
-            8 * out.numel(), out.data_ptr(), rows, self._outputs, self._fused.number
-        )  # fmt: skip
+        number = self._fused.number
+        kernels_for(out.dtype).activate(8 * out.numel(), out.data_ptr(), rows, self._outputs, number)
         return out
 
     def _multiply(self, x: torch.Tensor, residual: torch.Tensor | None, fused: Fused) -> torch.Tensor:
@@ -170,24 +169,11 @@ class IntegerLinear:
         rows, width = x.shape[-2:]
         kernels = kernels_for(x.dtype)
         codes, scales = torch.empty(rows, width, dtype=torch.int8), torch.empty(rows)
-        kernels.quantise(
-            rows * width, x.data_ptr(), codes.data_ptr(), scales.data_ptr(), rows, width
-        )  # fmt: skip
+        kernels.quantise(rows * width, x.data_ptr(), codes.data_ptr(), scales.data_ptr(), rows, width)
         products = _integer_product(
-            codes,
-            1.0,
-            0,
-            self._weight,
-            self._scales,
-            self._zeros,
-            None,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "",
-        )  # [rows, out] float32
+            codes, 1.0, 0, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32,
+            "none", [], "",
+        )  # fmt: skip
         out = torch.empty(1, rows, self._outputs, dtype=x.dtype)
         bias = self._bias.data_ptr() if self._bias is not None else 0
         added = residual.data_ptr() if residual is not None else 0

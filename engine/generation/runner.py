@@ -16,7 +16,7 @@ from engine.generation.interface import take_attention
 from engine.generation.kernels import kernels_for
 from engine.generation.linear import IntegerLinear, MakeLinear, PackedLinear
 from engine.generation.model import LoadedModel
-from engine.generation.plan import Plan, Shift
+from engine.generation.plan import Plan
 from engine.generation.sequence import Sequence
 from engine.generation.sinks import SinkTurner
 from engine.generation.step import lay_out
@@ -69,16 +69,11 @@ class CpuRunner:
     def run(self, plan: Plan) -> tuple[list[Sequence], torch.Tensor]:
         """See `Runner.run`. To be called from one thread, which has all cores from then on."""
         use_all_cores()
-        while plan.shifts:
-            self._shift(plan.shifts[0])
-            del plan.shifts[0]
+        if self._turner is not None:
+            self._turner.carry_out(plan.shifts)
         step = lay_out(plan.chunks, self.cache.block_size, is_padded=True)
         self._attention.begin(step)
         return step.sampled, self._program(step.ids, step.positions, step.rows)
-
-    def _shift(self, shift: Shift) -> None:
-        assert self._turner is not None
-        self._turner.turn(shift)
 
 
 def _compile(model: Any, attention: PagedAttention, make_linear: MakeLinear) -> Program:

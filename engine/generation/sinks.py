@@ -43,6 +43,12 @@ class SinkTurner:
             return None
         return cls(tables[0].float(), cache)
 
+    def carry_out(self, shifts: list[Shift]) -> None:
+        """Do the shifts in their order, and take each off the list as it is done: none may be done twice."""
+        while shifts:
+            self.turn(shifts[0])
+            del shifts[0]
+
     def turn(self, shift: Shift) -> None:
         """Carry out one shift of the scheduler's plan, in every layer."""
         angle = shift.by * self._frequencies
