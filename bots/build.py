@@ -33,7 +33,7 @@ from bots.worker import Worker
 from engine.client import EngineClient
 from engine.errors import EngineError
 from engine.log import logger
-from engine.types import ChatRequest, Engine, Outcome
+from engine.types import ChatRequest, Engine, Piece
 
 if TYPE_CHECKING:
     from bots.platforms.discord import DiscordSender
@@ -174,7 +174,7 @@ class LazyEngine:
         self._engine: Engine | None = None
         self._failure: asyncio.Future[EngineError] = asyncio.get_running_loop().create_future()
 
-    async def chat(self, request: ChatRequest) -> AsyncGenerator[str | Outcome, None]:
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[Piece, None]:
         """As `Engine.chat`."""
         engine = await self._open()
         async with aclosing(engine.chat(request)) as pieces:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from redis.exceptions import RedisError
-from rich.console import Console
 
+from bots.bench_cli import bench
 from bots.build import (
     Store,
     answering,
@@ -23,16 +22,16 @@ from bots.build import (
     open_senders,
     open_store,
 )
-from bots.errors import BotError, PlatformBusy, StartError
+from bots.console import out, run
+from bots.errors import StartError
 from bots.history import Turn
+from bots.knowledge_cli import learn
 from bots.platforms.terminal import Terminal
 from bots.redis_server import commands_client, redis_for
-from bots.settings import Settings, load_settings, secret
+from bots.settings import Settings, secret
 from bots.tasks import end
-from bots.up import CANNOT_START, stop_on_signals
+from bots.up import stop_on_signals
 from bots.up import up as run_up
-from engine import log
-from engine.errors import EngineError
 from engine.library import Library
 from engine.types import ChatTurn
 
@@ -42,9 +41,7 @@ app = typer.Typer(
     add_completion=False,
     help="A self-hosted customer-service bot for Discord and Slack.",
 )
-_LEARNED = ("added", "changed", "unchanged", "removed", "skipped")
-out = Console(highlight=False)
-bench = typer.Typer(no_args_is_help=True, help="Measure this machine.")
+app.command()(learn)
 app.add_typer(bench, name="bench")
 
 
@@ -55,7 +52,7 @@ def up() -> None:
     async def main(settings: Settings) -> None:
         await run_up(settings, lambda line: out.print(line, markup=False, soft_wrap=True), stop_on_signals())
 
-    _run(main)
+    run(main)
 
 
 @app.command()
@@ -80,7 +77,7 @@ def ask(
         if done["decision"] == "error":
             raise typer.Exit(1)
 
-    _run(main, log_level="warning")
+    run(main, log_level="warning")
 
 
 @app.command()
@@ -93,27 +90,7 @@ def chat() -> None:
         if failed:
             raise typer.Exit(1)
 
-    _run(main, log_level="warning")
-
-
-@app.command()
-def learn(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders: markdown, text, HTML, JSONL.")],
-) -> None:
-    """Put documents into the knowledge base."""
-
-    async def main(settings: Settings) -> None:
-        async with redis_for(settings, shared=True) as url, commands_client(url) as redis:
-            results = await Library(redis).learn(paths)
-        for result in results:
-            if result.status != "unchanged":
-                print(f"{result.status:9} {result.name}" + (f": {result.reason}" if result.reason else ""))
-        counts = [f"{sum(r.status == s for r in results)} {s}" for s in _LEARNED]
-        print(", ".join(counts))
-        if results and all(result.status == "skipped" for result in results):
-            raise typer.Exit(1)
-
-    _run(main, log_level="warning")
+    run(main, log_level="warning")
 
 
 @app.command()
@@ -134,7 +111,7 @@ def engine() -> None:
             web = create_app(service, key=secret(settings.engine_key))
             await _serve(uvicorn, web, settings.engine_host, settings.engine_port, "engine_port")
 
-    _run(main)
+    run(main)
 
 
 @app.command()
@@ -152,7 +129,7 @@ def worker() -> None:
         ):
             await build_worker(store, client, registry, senders).run(stop)
 
-    _run(main)
+    run(main)
 
 
 @app.command()
@@ -168,7 +145,7 @@ def web() -> None:
             page = create_app(store.intake.receive, store.relay, store.history, store.vault)
             await _serve(uvicorn, page, settings.web_host, settings.web_port, "web_port")
 
-    _run(main)
+    run(main)
 
 
 @app.command()
@@ -187,7 +164,7 @@ def discord() -> None:
             receiver = platform.DiscordReceiver(token, store.intake.receive, channels)
             await _until_stopped(receiver.run_forever())
 
-    _run(main)
+    run(main)
 
 
 @app.command()
@@ -212,7 +189,7 @@ def slack() -> None:
             )
             await _until_stopped(receiver.run_forever())
 
-    _run(main)
+    run(main)
 
 
 @app.command()
@@ -254,77 +231,12 @@ def train(
             raise typer.Exit(1)
         out.print(f"written to {output}; use it with FRONTDESK_MODEL={output}")
 
-    _run(main, log_level="warning")
-
-
-@bench.command("engine")
-def bench_engine(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    model: Annotated[
-        list[str] | None, typer.Option(help="gpt2, qwen, qwen3-0.6b, qwen3-8b; may be given several times.")
-    ] = None,
-    concurrency: Annotated[str, typer.Option(help="How many at a time, such as 1,8,32.")] = "",
-    repeats: Annotated[int, typer.Option(min=1)] = 3,
-    only: Annotated[
-        list[str] | None, typer.Option(help="A contestant, a family of them, conversation, or http.")
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Few tokens, once: a first impression.")] = False,
-) -> None:
-    """Measure the generation engine beside others, on models with random weights. Takes minutes."""
-    from engine.bench import report, table
-    from engine.bench.plan import Plan, make_plan, numbers
-    from engine.generation.model import choose_device
-
-    plans: list[Plan] = []
-
-    async def main(settings: Settings) -> None:
-        plan = make_plan(
-            choose_device(settings.device).type,
-            models_wanted=model or (),
-            concurrency=numbers(concurrency),
-            repeats=repeats,
-            only=only or (),
-            quick=quick,
-        )
-        plans.append(plan)
-
-    _run(main, log_level="warning")
-    # Outside of the event loop, so that Ctrl-C ends it at once.
-    done = report.measure(plans[0], lambda line: print(line, file=sys.stderr))
-    if as_json:
-        print(json.dumps(done.to_json(), ensure_ascii=False))
-    else:
-        out.print(table.render(done))
+    run(main, log_level="warning")
 
 
 def main() -> None:
     """The entry point."""
     app()
-
-
-def _run(command: Callable[[Settings], Coroutine[Any, Any, None]], *, log_level: str | None = None) -> None:
-    """Read the settings and run an async command; what goes wrong on purpose is told in one line."""
-    try:
-        settings = load_settings()
-        log.configure(log_level if log_level and settings.log_level == "info" else settings.log_level)
-        asyncio.run(command(settings))
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except Exception as error:
-        cause = _innermost(error)
-        if not isinstance(cause, BotError | EngineError | RedisError):
-            raise
-        print(f"frontdesk: {log.clean(str(cause))}", file=sys.stderr)
-        # What may work later is started again by `up`; what cannot is not.
-        is_temporary = isinstance(cause, PlatformBusy | RedisError)
-        raise typer.Exit(1 if is_temporary else CANNOT_START) from None
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """The first error in nested groups: a task group wraps what its tasks raise."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from bots.commands import Command
 from bots.history import History, Turn
 from bots.message import Message
 from bots.privacy import Privacy
-from engine.types import ChatRequest, ChatTurn, Engine, Outcome, Task
+from engine.types import ChatRequest, ChatTurn, Engine, Task
 
 
 class Context:
@@ -41,7 +41,7 @@ class Context:
         answer = ""
         async with aclosing(self._engine.chat(request)) as pieces:
             async for piece in pieces:
-                answer += "" if isinstance(piece, Outcome) else piece
+                answer += piece if isinstance(piece, str) else ""
         return answer
 
     async def forget_author(self) -> int:

@@ -63,7 +63,7 @@ class Desk:
                 async for piece in pieces:
                     if isinstance(piece, Outcome):
                         yield _reply(text, piece, note=_problem(message))
-                    else:
+                    elif isinstance(piece, str):
                         text += piece
                         yield piece
         except BadRequest as error:  # the message itself is at fault: say so, instead of trying again

@@ -12,11 +12,12 @@ from contextlib import aclosing
 from dataclasses import replace
 from itertools import accumulate
 
-from engine.chunker import Fitted, fit
 from engine.errors import BadRequest
 from engine.filter import Finding, Placeholders, mask, normalise, redact, stream
+from engine.fitting import Fitted, fit
 from engine.generation import Ended, Generator
-from engine.knowledge import Hit, KnowledgeBase
+from engine.index import Hit
+from engine.knowledge import KnowledgeBase
 from engine.prompt import ask, system_turn
 from engine.smalltalk import NOT_FOUND, reply_to
 from engine.support import SentenceCutter, Support, has_substance
@@ -118,7 +119,7 @@ class EngineService:
             return
         # Fitted before the search: a message that is too long is told so, whatever it asks.
         self._fit(request, ())
-        hits = await self.knowledge.search(_query(request))
+        hits = (await self.knowledge.search(_query(request))).hits
         watch.lap("search_ms")
         if not hits or hits[0].score < self._hand_over_below:
             yield NOT_FOUND

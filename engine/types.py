@@ -46,6 +46,24 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class TextFile:
+    """A text that the customer sent: a file, or something pasted."""
+
+    name: str
+    text: str
+    is_new: bool = True
+    """It came with the message itself, not earlier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the reading of a long text is, in windows."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One question to the engine: the conversation so far, its last turn being the message."""
 
@@ -56,6 +74,12 @@ class ChatRequest:
     task: Task = "answer"
     deadline: float | None = None
     """Seconds on the monotonic clock after which nobody waits any more."""
+    summary: str = ""
+    """What was said before `turns`, in short."""
+    files: tuple[TextFile, ...] = ()
+    """Texts that came with the message, or earlier in the conversation."""
+    language: str = ""
+    """In which the customer wrote so far, ISO 639-1; empty when nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +91,11 @@ class Citation:
     start: int
     end: int
     quote: str
+    first_line: int = 0
+    """Where the quotation begins, counted from 1; 0 when lines mean nothing to the reader."""
+    last_line: int = 0
+    language: str = ""
+    """Of the quotation, where it is not the answer's; ISO 639-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +125,9 @@ class Window:
     passages: int = 0
     turns_used: int = 0
     turns_left_out: int = 0
+    is_summary_used: bool = False
+    share_read: float = 1.0
+    """Of the texts that the customer sent, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +137,10 @@ class Outcome:
     decision: Decision = "answer"
     confidence: float = 1.0
     citations: tuple[Citation, ...] = ()
+    options: tuple[str, ...] = ()
+    """With `ask_back`: the questions that may have been meant, likeliest first."""
+    language: str = ""
+    """Of the answer, ISO 639-1; empty when it was not detected."""
     window: Window = Window()
     usage: Usage = Usage()
     finish_reason: FinishReason = "stop"
@@ -120,6 +156,8 @@ class Outcome:
             "decision": self.decision,
             "confidence": round(self.confidence, 4),
             "citations": [asdict(citation) for citation in self.citations],
+            "options": list(self.options),
+            "language": self.language,
             "window": asdict(self.window),
             "timings": {name: round(ms, 1) for name, ms in self.timings.items()},
         }
@@ -131,6 +169,8 @@ class Outcome:
             decision=extras.get("decision", "answer"),
             confidence=extras.get("confidence", 1.0),
             citations=tuple(Citation(**citation) for citation in extras.get("citations", ())),
+            options=tuple(extras.get("options", ())),
+            language=extras.get("language", ""),
             window=Window(**extras.get("window", {})),
             timings=extras.get("timings", {}),
             **more,
@@ -155,9 +195,13 @@ class Stopwatch:
         return {**self.timings, "total_ms": (time.monotonic() - self._start) * 1000}
 
 
+Piece = str | Progress | Outcome
+"""What an answer comes in: text, how far the reading is, and at last how it ended."""
+
+
 class Engine(Protocol):
     """What the chat side sees of the engine, over HTTP or in-process."""
 
-    def chat(self, request: ChatRequest) -> AsyncGenerator[str | Outcome, None]:
-        """Yield pieces of the answer's text, then one `Outcome`. Closing the iterator cancels."""
+    def chat(self, request: ChatRequest) -> AsyncGenerator[Piece, None]:
+        """Yield pieces of the answer, the `Outcome` last. Closing the iterator cancels."""
         ...
