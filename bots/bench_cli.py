@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,3 +53,104 @@ def bench_engine(
         print(json.dumps(done.to_json(), ensure_ascii=False))
     else:
         out.print(table.render(done))
+
+
+@bench.command("knowledge")
+def bench_knowledge(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="JSONL files with texts and queries, not the sample pages."
+        ),
+    ] = None,
+    passages: Annotated[
+        int, typer.Option(min=100, help="And ten times as many, to see the growth.")
+    ] = 10_000,
+    repeats: Annotated[int, typer.Option(min=1)] = 3,
+) -> None:
+    """Measure lexical search beside bm25s: build, queries, memory, growth. Takes a minute or two."""
+    from engine.bench import knowledge_part, knowledge_table
+    from engine.bench.knowledge_texts import Texts, collect
+    from engine.bench.machine import describe
+
+    found: list[Texts] = []
+
+    async def main(settings: Settings) -> None:
+        found.append(collect(data, knowledge_part.GROWTH * passages))
+
+    run(main, log_level="warning")
+    about = describe("cpu")
+    rows = knowledge_part.measure(found[0], repeats, lambda line: print(line, file=sys.stderr))
+    if as_json:
+        print(json.dumps({"machine": about, "rows": [row.to_json() for row in rows]}, ensure_ascii=False))
+    else:
+        out.print(knowledge_table.render(about, rows))
+
+
+@bench.command("chunker")
+def bench_chunker(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Markdown files or JSONL, not the sample pages."),
+    ] = None,
+    size: Annotated[int, typer.Option(min=16, help="Tokens in a chunk.")] = 256,
+    overlap: Annotated[int, typer.Option(min=0, help="Tokens that neighbours share.")] = 64,
+    megabytes: Annotated[float, typer.Option(min=0.01, help="Of text; pages come again if need be.")] = 1.0,
+    repeats: Annotated[int, typer.Option(min=1)] = 3,
+) -> None:
+    """Measure the sliding windows beside other chunkers: speed, and what they promise. Takes minutes."""
+    from engine.bench import chunk_part, chunk_table
+    from engine.bench.chunk_peers import Budget
+    from engine.bench.chunk_texts import collect, train
+    from engine.bench.machine import describe
+
+    if overlap >= size:
+        raise typer.BadParameter("must be less than --size", param_hint="--overlap")
+    found: list[list[str]] = []
+
+    async def main(settings: Settings) -> None:
+        found.append(collect(data, megabytes))
+
+    run(main, log_level="warning")
+    about, pages = describe("cpu"), found[0]
+    budget = Budget(train(pages), size, overlap)
+    rows = chunk_part.measure(pages, budget, repeats, lambda line: print(line, file=sys.stderr))
+    if as_json:
+        print(json.dumps({"machine": about, "rows": [row.to_json() for row in rows]}, ensure_ascii=False))
+    else:
+        out.print(chunk_table.render(about, rows, size, overlap))
+
+
+@bench.command("answering")
+def bench_answering(
+    data: Annotated[Path, typer.Option(help="A folder with labelled questions, as JSONL.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Where vectors are kept between two runs.")] = None,
+) -> None:
+    """Measure answering and abstaining beside plain searches on the same questions. Takes minutes."""
+    from engine.bench import answering, answering_table
+    from engine.bench.answering_cache import CachedEmbedder
+    from engine.bench.machine import describe
+    from engine.embedder import load_embedder
+    from engine.generation.model import choose_device
+
+    found: list[CachedEmbedder | None] = []
+
+    async def main(settings: Settings) -> None:
+        embedder = load_embedder(settings.embedder, choose_device(settings.device))
+        folder = cache or Path.home() / ".cache" / "frontdesk"
+        found.append(CachedEmbedder(embedder, folder) if embedder else None)
+
+    run(main, log_level="warning")
+    about, (embedder,) = describe("cpu"), found
+    try:
+        rows = answering.measure(data, embedder, lambda line: print(line, file=sys.stderr))
+    finally:
+        if embedder:
+            embedder.save()
+    if as_json:
+        print(json.dumps({"machine": about, "rows": [row.to_json() for row in rows]}, ensure_ascii=False))
+    else:
+        out.print(answering_table.render(about, rows))

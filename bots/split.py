@@ -6,7 +6,8 @@ A code fence that is cut is closed and opened again with its language.
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from engine.characters import LONGEST_CHARACTER, continues
 
 _BREAKS = ("\n\n", "\n", ". ", " ")
 _FENCE = re.compile(r"^(```[^\n`]*)$", re.MULTILINE)
@@ -14,8 +15,6 @@ _FENCE = re.compile(r"^(```[^\n`]*)$", re.MULTILINE)
 _CLOSING = 4
 # A longer opening line is no language but text, and would fill the next part again.
 _LONGEST_FENCE = 30
-# A longer run of marks is no character that anybody reads.
-_LONGEST_CHARACTER = 40
 # A break this early would make parts needlessly short.
 _EARLIEST = 0.5
 
@@ -47,27 +46,16 @@ def _cut(text: str, limit: int) -> int:
 
 
 def _whole_character(text: str, cut: int) -> int:
-    """Not within a character made of several code points: an emoji, a flag, a letter with its marks."""
+    """Not within a character made of several code points, nor within the backticks of a fence."""
     earlier = cut
-    while earlier > 1 and cut - earlier < _LONGEST_CHARACTER and _belongs(text, earlier):
+    while earlier > 1 and cut - earlier < LONGEST_CHARACTER and _belongs(text, earlier):
         earlier -= 1
     return cut if _belongs(text, earlier) else earlier
 
 
 def _belongs(text: str, at: int) -> bool:
-    """Whether the code point at `at` continues the character before it."""
-    code, flags = text[at], 0
-    while flags < at and "\U0001f1e6" <= text[at - 1 - flags] <= "\U0001f1ff":
-        flags += 1
-    return (
-        unicodedata.category(code).startswith("M")  # marks and variation selectors
-        or code == "\u200d"
-        or code == text[at - 1] == "`"  # half a fence is none
-        or text[at - 1] == "\u200d"
-        or "\U0001f3fb" <= code <= "\U0001f3ff"  # skin tones
-        or "\U000e0020" <= code <= "\U000e007f"  # the letters in a region's flag
-        or ("\U0001f1e6" <= code <= "\U0001f1ff" and flags % 2 == 1)  # the second half of a country's
-    )
+    """Whether the code point at `at` must stay with the one before it."""
+    return continues(text, at) or text[at] == text[at - 1] == "`"  # half a fence is none
 
 
 def _open_fence(part: str) -> str | None:

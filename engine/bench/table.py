@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.bench import conversation, engine_part, figures, http_part, roster
+from engine.bench.listing import grid, not_measured, number
 from engine.bench.report import BANDWIDTH, Report
 from engine.bench.row import Row
 
@@ -39,41 +41,31 @@ def render(report: Report) -> RenderableType:
     parts: list[RenderableType] = [
         Text(_machine(report)),
         *_tables(report.rows),
-        *_skipped(report.rows),
+        *not_measured(report.rows),
         Text(_LEGEND, style="dim"),
     ]
     return Group(*(line for part in parts for line in (part, Text())))
 
 
 def _tables(rows: Sequence[Row]) -> Iterator[Table]:
-    measured = [row for row in rows if row.part == engine_part.PART]
+    measured = [
+        replace(row, contestant=row.contestant.replace("transformers-", "HF "))
+        for row in rows
+        if row.part == engine_part.PART
+    ]
     for model in dict.fromkeys(row.model for row in measured):
         ours = [row for row in measured if row.model == model]
         for concurrency in dict.fromkeys(row.concurrency for row in ours if row.concurrency is not None):
             here = [row for row in ours if row.concurrency == concurrency]
-            yield _grid(f"{model}, {concurrency} at a time", here, _COLUMNS)
+            yield grid(f"{model}, {concurrency} at a time", here, _COLUMNS)
             ratios = [row for row in here if row.metric in _RATIOS.values()]
             if ratios:
-                yield _grid(f"{model}, {concurrency} at a time: times as fast", ratios, _RATIOS)
+                yield grid(f"{model}, {concurrency} at a time: times as fast", ratios, _RATIOS)
         if memory := [row for row in ours if row.metric == figures.PEAK_MEMORY]:
-            yield _grid(f"{model}: memory", memory, {"peak MB": figures.PEAK_MEMORY})
+            yield grid(f"{model}: memory", memory, {"peak MB": figures.PEAK_MEMORY})
     for part in (conversation.PART, http_part.PART):
         if found := [row for row in rows if row.part == part and row.value is not None]:
             yield _list(part, found)
-
-
-def _grid(title: str, rows: Sequence[Row], columns: dict[str, str]) -> Table:
-    """One line a contestant."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column(no_wrap=True)
-    for head in columns:
-        table.add_column(head, justify="right", no_wrap=True)
-    values = {(row.contestant, row.metric): row.value for row in rows}
-    for contestant in dict.fromkeys(row.contestant for row in rows):
-        cells = [_number(values.get((contestant, metric))) for metric in columns.values()]
-        if any(cells):
-            table.add_row(contestant.replace("transformers-", "HF "), *cells)
-    return table
 
 
 def _list(title: str, rows: Sequence[Row]) -> Table:
@@ -83,14 +75,8 @@ def _list(title: str, rows: Sequence[Row]) -> Table:
     table.add_column(justify="right")
     table.add_column()
     for row in rows:
-        table.add_row(row.metric, _number(row.value), row.unit)
+        table.add_row(row.metric, number(row.value), row.unit)
     return table
-
-
-def _skipped(rows: Sequence[Row]) -> Iterator[Text]:
-    for row in rows:
-        if row.metric == figures.CANNOT_RUN:
-            yield Text(f"not measured: {row.model}, {row.contestant}: {row.reason}")
 
 
 def _machine(report: Report) -> str:
@@ -102,13 +88,6 @@ def _machine(report: Report) -> str:
         f"torch {about['torch']}, transformers {about['transformers']}, ctranslate2 {about['ctranslate2']}, "
         f"{about['date']}",
         f"load before the start {about['load']:.1f}, "
-        f"memory bandwidth {_number(limit.value)} {limit.unit} ({way})",
+        f"memory bandwidth {number(limit.value)} {limit.unit} ({way})",
     ]
     return "\n".join([*([about["gpu"]] if about["gpu"] else []), *lines])
-
-
-def _number(value: float | None) -> str:
-    """Three digits that mean something."""
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
