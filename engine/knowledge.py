@@ -1,30 +1,27 @@
 """The knowledge base: an index in memory over the library in Redis, cited passages out.
 
-Every engine builds its own index and builds it again when the library's version moves. Vectors are kept
-in Redis too, by content, so that no text is embedded twice.
+Every engine builds its own index and builds it again when the library's version moves: only documents that
+changed are fetched and cut, only texts that are new are embedded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from engine.cores import aside
-from engine.documents import passages, sentences
+from engine.catalogue import Catalogue
+from engine.documents import Passage, passages, sentences
 from engine.embedder import Embedder
 from engine.index import Found, Index
 from engine.library import Library
 from engine.log import logger
 from engine.types import ChatTurn
-
-VECTORS_KEY = "frontdesk:knowledge:vectors"
+from engine.vectors import BATCH, Vectors
 
 # A generated sentence must come this close to the question, compared with the best that could be quoted.
 _AS_RELEVANT = 0.9
@@ -37,26 +34,56 @@ class KnowledgeBase:
 
     def __init__(self, redis: Redis, embedder: Embedder | None) -> None:
         self.library = Library(redis)
-        self._redis: Any = redis
-        self._embedder = embedder
+        self.embedder = embedder
+        self._vectors = Vectors(redis, embedder) if embedder else None
         self._lock = asyncio.Lock()
+        self._version = -1
+        self._cut: dict[str, tuple[str, list[Passage]]] = {}
         self.index = Index(-1, [], embedder)
 
     async def refresh(self) -> None:
         """Build the index again if the documents changed; searches go on over the old one meanwhile."""
         async with self._lock:
-            version = await self.library.version()
-            if version == self.index.version:
-                return
-            documents = await self.library.documents()
-            index = await asyncio.to_thread(
-                lambda: Index(version, [p for d in documents for p in passages(d)], self._embedder)
-            )
-            if self._embedder is not None:
-                texts, owners = index.embedded_texts()
-                index.add_vectors(await self._embed(texts), owners)
-            self.index = index
-            log.info("knowledge indexed", passages=len(index.passages), documents=len(documents))
+            while (version := await self.library.version()) != self._version:
+                if await self._build(version):
+                    self._version = version
+                    log.info("knowledge indexed", passages=len(self.index.passages), documents=len(self._cut))
+
+    async def _build(self, version: int) -> bool:
+        """Index this version; False when it was overtaken by the next while texts were embedded."""
+        await self._cut_changed()
+        found = [passage for _, cut in self._cut.values() for passage in cut]
+        index = await asyncio.to_thread(Index, version, found, self.embedder)
+        if self._vectors is not None and not await self._add_vectors(self._vectors, index):
+            return False
+        self.index = index
+        return True
+
+    async def _cut_changed(self) -> None:
+        """Bring the passages up to date with the library, document by document."""
+        catalogue = await self.library.catalogue()
+        is_kept = {name for name, (digest, _) in self._cut.items() if _digest(catalogue, name) == digest}
+        changed = await self.library.documents([name for name in catalogue if name not in is_kept])
+        cut = await asyncio.to_thread(lambda: {d.id: (d.digest, list(passages(d))) for d in changed})
+        kept = {name: self._cut[name] for name in is_kept}
+        self._cut = dict(sorted((kept | cut).items()))
+
+    async def _add_vectors(self, vectors: Vectors, index: Index) -> bool:
+        """Give the index its vectors, embedding what is new; False when the library moved on meanwhile.
+
+        When that takes a while, search goes by words alone until it is done, so that what is new is found.
+        """
+        texts, owners = await asyncio.to_thread(index.embedded_texts)
+        missing = await vectors.fetch(texts)
+        if len(missing) > BATCH:
+            self.index = await asyncio.to_thread(Index, index.version, index.passages, None)
+        for first in range(0, len(missing), BATCH):
+            await vectors.make(missing[first : first + BATCH])
+            if await self.library.version() != index.version:
+                return False
+        index.add_vectors(await asyncio.to_thread(vectors.matrix, texts), owners)
+        await vectors.keep_only(texts)
+        return True
 
     async def keep_fresh(self, interval: float = 0.5) -> None:
         """Refresh for ever, every `interval` seconds; a Redis that is away is asked again."""
@@ -76,7 +103,7 @@ class KnowledgeBase:
 
         Without an embedder there is no telling, and every sentence counts as relevant.
         """
-        embedder = self._embedder
+        embedder = self.embedder
         if embedder is None:
             return lambda sentence: True
         bar: list[float] = []
@@ -96,17 +123,12 @@ class KnowledgeBase:
         """As `Index.search`, in a thread."""
         return await asyncio.to_thread(self.index.search, question, earlier, scope=scope, limit=limit)
 
-    async def _embed(self, texts: list[str]) -> NDArray[np.float32]:
-        """Vectors of these texts, from Redis where they were embedded before."""
-        assert self._embedder is not None
-        if not texts:
-            return np.zeros((0, 0), np.float32)
-        keys = [hashlib.sha256(f"{self._embedder.name}\0{text}".encode()).digest()[:16] for text in texts]
-        stored = await self._redis.hmget(VECTORS_KEY, keys)
-        missing = [row for row, vector in enumerate(stored) if vector is None]
-        made = await asyncio.to_thread(aside, self._embedder.embed, [texts[row] for row in missing])
-        if missing:
-            vectors = {keys[row]: vector.tobytes() for row, vector in zip(missing, made, strict=True)}
-            await self._redis.hset(VECTORS_KEY, mapping=vectors)
-        fresh = iter(made)
-        return np.stack([np.frombuffer(v, np.float32) if v is not None else next(fresh) for v in stored])
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of these texts, from Redis where they were embedded before. Needs an embedder."""
+        assert self._vectors is not None
+        await self._vectors.make(await self._vectors.fetch(texts))
+        return await asyncio.to_thread(self._vectors.matrix, texts)
+
+
+def _digest(catalogue: Catalogue, name: str) -> str:
+    return catalogue[name].digest if name in catalogue else ""

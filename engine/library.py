@@ -1,70 +1,66 @@
-"""The library: learned documents and a version number in Redis, the shared truth of every engine.
+"""The library: learned documents, their catalogue and a version number in Redis, the truth of every engine.
 
-Needs no torch: `learn` may run where no model does.
+Needs no torch: `learn` may run where no model does. What is written is written in one transaction with the
+version, so that no engine ever sees half of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
 
-from engine.documents import SUFFIXES, Document, read_documents
-from engine.errors import UnreadableDocument
+from engine.catalogue import Entry, entry_of
+from engine.documents import Document
+from engine.lesson import SAMPLE_PAGES, Learned, Lesson
+from engine.sources import place_of
+from engine.web_page import AllowedHosts, is_address
 
 DOCUMENTS_KEY = "frontdesk:knowledge:documents"
+CATALOGUE_KEY = "frontdesk:knowledge:catalogue"
 VERSION_KEY = "frontdesk:knowledge:version"
-SAMPLE_PAGES = (Path(__file__).parent / "data" / "pages").resolve()
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What became of a document or file: added, changed, unchanged, removed or skipped, and why."""
-
-    name: str
-    status: str
-    reason: str = ""
 
 
 class Library:
     """The documents in Redis: what `learn` writes and every engine reads."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, allowed_hosts: Iterable[str] = ()) -> None:
         self._redis: Any = redis
+        self._allowed = AllowedHosts(allowed_hosts)
 
-    async def learn(self, paths: Iterable[Path], *, is_sample: bool = False) -> list[Learned]:
-        """Put files, and every readable file below folders, into the knowledge base.
+    async def learn(
+        self, names: Iterable[Path | str], *, scope: str | None = None, is_sample: bool = False
+    ) -> list[Learned]:
+        """Put files, every readable file below folders, and web pages into the knowledge base.
 
-        A file that cannot be read is skipped with the reason and stops nothing else; what was learned from
-        it stays. What a folder or a `.jsonl` file held before and holds no more is removed.
+        What cannot be read is skipped with the reason and stops nothing else; what was learned from it
+        stays. What a folder or a `.jsonl` file held before and holds no more is removed.
+
+        Parameters
+          scope: where what is learned may be quoted; None leaves what is known as it is, and what is new
+            is for everywhere
         """
+        lesson = Lesson(await self.catalogue(), self._allowed, scope, is_sample=is_sample)
+        for name in names:
+            await lesson.read(str(name))
+        await asyncio.to_thread(lesson.conclude)
+        await self._write(lesson.documents, lesson.removed, lesson.entries)
+        return lesson.results
+
+    async def remove(self, names: Iterable[str]) -> list[Learned]:
+        """Take out documents by id, file, folder or address. A watched file comes back when it changes."""
+        known = await self.catalogue()
         results: list[Learned] = []
-        for root in paths:
-            if not root.exists():
-                results.append(Learned(str(root), "skipped", "no such file or folder"))
-                continue
-            kept, unread = set[str](), set[str]()
-            for path in _files(root):
-                name = path.relative_to(root).as_posix() if root.is_dir() else path.name
-                try:
-                    documents = list(await asyncio.to_thread(_read, path))
-                except (UnreadableDocument, OSError) as error:
-                    results.append(Learned(name, "skipped", str(error)))
-                    unread.add(str(path.resolve()))
-                    continue
-                for document in documents:
-                    results.append(await self._put(document, name))
-                    kept.add(results[-1].name)
-            results += await self._drop_gone(root, kept, unread)
-        statuses = {result.status for result in results}
-        if statuses & {"added", "changed", "removed"}:
-            if not is_sample and statuses & {"added", "changed"}:
-                results += await self._drop_samples({result.name for result in results})
-            await self._redis.incr(VERSION_KEY)
+        for name in names:
+            found = [entry.id for entry in known.values() if _is_meant(entry, name)]
+            results += [Learned(found_name, "removed") for found_name in found]
+            if not found:
+                results.append(Learned(name, "skipped", "nothing that is known has this name"))
+        gone = {result.name for result in results if result.status == "removed"}
+        await self._write({}, gone, {})
         return results
 
     async def seed(self, knowledge: Path | None) -> list[Learned]:
@@ -75,83 +71,52 @@ class Library:
             return await self.learn([knowledge])
         return await self.learn([SAMPLE_PAGES], is_sample=True) if await self.version() == 0 else []
 
-    async def _drop_gone(self, root: Path, kept: set[str], unread: set[str]) -> list[Learned]:
-        """Take out what came from `root` and was not found there now."""
-        place = root.resolve()
-        if not (kept or unread) and place.is_dir():  # rather a volume that is not mounted than a wish
-            return []
-        if not place.is_dir() and place.suffix.lower() != ".jsonl":
-            return []
-        gone = [
-            document.id
-            for document in await self.documents()
-            if Path(document.source).is_relative_to(place)
-            and document.id not in kept
-            and document.source not in unread
-        ]
-        return await self._drop(gone, "no longer there")
+    async def documents(self, ids: Sequence[str] | None = None) -> list[Document]:
+        """All documents by id, or those of these ids that are still there."""
+        if ids is None:
+            stored = (await self._redis.hgetall(DOCUMENTS_KEY)).values()
+        else:
+            stored = await self._redis.hmget(DOCUMENTS_KEY, list(ids)) if ids else []
+        found = (Document.from_json(text) for text in stored if text is not None)
+        return sorted(found, key=lambda document: document.id)
 
-    async def _drop(self, ids: list[str], reason: str) -> list[Learned]:
-        if ids:
-            await self._redis.hdel(DOCUMENTS_KEY, *ids)
-        return [Learned(name, "removed", reason) for name in ids]
-
-    async def _drop_samples(self, wanted: set[str]) -> list[Learned]:
-        """Take the imaginary shop's pages out, but for what was asked for: a real shop must not answer so."""
-        found = [
-            document.id
-            for document in await self.documents()
-            if Path(document.source).parent == SAMPLE_PAGES and document.id not in wanted
-        ]
-        return await self._drop(found, "sample page")
-
-    async def _put(self, document: Document, name: str) -> Learned:
-        """Store a document under its name; one of that name from elsewhere keeps its place."""
-        is_row = document.source.lower().endswith(".jsonl")
-        if not is_row:
-            document = _renamed(document, name)
-        stored = await self._stored(document.id)
-        if stored and stored.source != document.source and Path(stored.source).exists():
-            own = f"{document.source}#{document.id}" if is_row else document.source
-            document = _renamed(document, own)
-            stored = await self._stored(own)
-        if stored == document:
-            return Learned(document.id, "unchanged")
-        await self._redis.hset(DOCUMENTS_KEY, document.id, document.to_json())
-        return Learned(document.id, "changed" if stored else "added")
-
-    async def _stored(self, name: str) -> Document | None:
-        text = await self._redis.hget(DOCUMENTS_KEY, name)
-        return None if text is None else Document.from_json(text)
-
-    async def documents(self) -> list[Document]:
-        """All documents, by id."""
-        stored = await self._redis.hgetall(DOCUMENTS_KEY)
-        return sorted(
-            (Document.from_json(text) for text in stored.values()), key=lambda document: document.id
-        )
+    async def catalogue(self) -> dict[str, Entry]:
+        """An entry for each document, by id."""
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hgetall(CATALOGUE_KEY)
+            pipeline.hlen(DOCUMENTS_KEY)
+            stored, count = await pipeline.execute()
+        if len(stored) != count:  # written by a version that kept none
+            made = {document.id: entry_of(document) for document in await self.documents()}
+            await self._write({}, set(), made)
+            return made
+        entries = map(Entry.from_json, stored.values())
+        return {entry.id: entry for entry in sorted(entries, key=lambda entry: entry.id)}
 
     async def version(self) -> int:
         """Moves with every change; 0 before anything was learned."""
         return int(await self._redis.get(VERSION_KEY) or 0)
 
+    async def _write(
+        self, written: dict[str, Document], removed: set[str], catalogue: dict[str, Entry]
+    ) -> None:
+        """Write all of it, and the version with it, or nothing."""
+        if not (written or removed or catalogue):
+            return
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            for document in written.values():
+                pipeline.hset(DOCUMENTS_KEY, document.id, document.to_json())
+            for entry in catalogue.values():
+                pipeline.hset(CATALOGUE_KEY, entry.id, entry.to_json())
+            for name in removed:
+                pipeline.hdel(DOCUMENTS_KEY, name)
+                pipeline.hdel(CATALOGUE_KEY, name)
+            pipeline.incr(VERSION_KEY)
+            await pipeline.execute()
 
-def _read(path: Path) -> list[Document]:
-    return list(read_documents(path))
 
-
-def _renamed(document: Document, name: str) -> Document:
-    return Document(name, document.title, document.text, document.source, document.question, document.aliases)
-
-
-def _files(root: Path) -> list[Path]:
-    """The file itself, or what can be read below a folder; hidden files are left alone."""
-    if root.is_file():
-        return [root]
-    return sorted(
-        path
-        for path in root.rglob("*")
-        if path.is_file()
-        and path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
+def _is_meant(entry: Entry, name: str) -> bool:
+    if name in (entry.id, entry.source):
+        return True
+    place = place_of(name)
+    return bool(name) and not is_address(entry.source) and Path(entry.source).is_relative_to(place)

@@ -1,15 +1,14 @@
-"""Documents become passages with exact offsets, and what cannot be read is refused with its reason."""
+"""Documents become passages with exact offsets, seen where they may be seen."""
 
-import json
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.documents import MAX_BYTES, Document, passages, read_documents, sentences
-from engine.errors import UnreadableDocument
+from bots.message import ConversationKey
+from engine.documents import Document, is_visible, passages, scope_of, sentences
+from engine.faq import bare_question
 
 PAGE = """\
 Before any heading.
@@ -32,18 +31,6 @@ Knives.
 
 Call us.
 """
-
-
-@pytest.fixture
-def read(tmp_path):
-    """Write a file and read its documents."""
-
-    def read(name, content):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return list(read_documents(path))
-
-    return read
 
 
 def cut(text, title="page"):
@@ -83,10 +70,6 @@ class TestSections:
     @pytest.mark.parametrize("text", ["#hashtag is no heading", "####### seven", "a # b", "#\ntext below"])
     def test_what_only_looks_like_a_heading_stays_text(self, text):
         assert "".join(passage.text for passage in cut(text)) == text
-
-    def test_a_title_may_end_in_a_hash(self, read):
-        (document,) = read("page.md", "# C#\n\nA language.")
-        assert document.title == "C#"
 
     def test_paragraphs_are_grouped_up_to_a_thousand_characters(self):
         text = "\n\n".join(f"Paragraph {number}. " + "word " * 60 for number in range(10))
@@ -137,8 +120,9 @@ def test_passages_are_exact_do_not_overlap_and_lose_nothing(text):
         left += text[position : passage.start]
         position = passage.end
     left += text[position:]
+    asked = {question for passage in found for question in passage.questions}
     for line in left.split("\n"):
-        assert not line.strip() or line.startswith("#")
+        assert not line.strip() or line.startswith("#") or bare_question(line) in asked
 
 
 @settings(max_examples=200, deadline=None)
@@ -150,101 +134,56 @@ def test_sentences_lose_nothing_and_do_not_overlap(text):
     assert all(position in covered for position, character in enumerate(text) if not character.isspace())
 
 
-class TestFiles:
-    def test_markdown_is_named_by_its_file_and_titled_by_its_heading(self, read):
-        (document,) = read("page.md", "intro\n\n# Returns\n\ntext")
-        assert (document.id, document.title) == ("page.md", "Returns")
-        assert Path(document.source).is_absolute()
-
-    def test_plain_text_is_titled_by_its_file(self, read):
-        (document,) = read("hours.txt", "We open at 9.\r\nWe close at 5.")
-        assert document.title == "hours"
-        assert [passage.text for passage in passages(document)] == ["We open at 9.\nWe close at 5."]
-
-    def test_the_mark_that_windows_puts_first_hides_no_heading(self, read):
-        (document,) = read("page.md", "\ufeff# Returns\n\ntext")
-        assert document.title == "Returns"
-        assert [passage.text for passage in passages(document)] == ["text"]
-
-    def test_html_becomes_its_text_without_navigation_and_scripts(self, read):
-        (document,) = read(
-            "page.html",
-            "<html><head><title>Our shop</title><script>track()</script></head><body>"
-            "<nav><a href='/'>Home</a><a href='/cart'>Cart</a></nav><article><h1>Returns</h1>"
-            "<p>You have 30 days from delivery to return an item to us.</p>"
-            "<h2>Costs</h2><p>The label is free within the EU, as it has always been.</p>"
-            "</article></body></html>",
-        )
-        found = list(passages(document))
-        assert document.title == "Returns"
-        assert [passage.heading for passage in found] == ["Returns", "Returns › Costs"]
-        assert found[1].text == "The label is free within the EU, as it has always been."
-        assert document.text[found[1].start : found[1].end] == found[1].text
-        assert "track" not in document.text
-        assert "Cart" not in document.text
-
-    def test_html_without_text_is_refused(self, read):
-        with pytest.raises(UnreadableDocument, match="no text found in the HTML"):
-            read("page.html", "<html><body></body></html>")
-
-    @pytest.mark.parametrize(
-        ("name", "content", "reason"),
-        [
-            ("photo.png", b"x", ".png is none of .*\\.md"),
-            ("README", b"x", "no suffix is none of"),
-            ("empty.md", b" \n\n", "^empty$"),
-            ("latin.txt", "Grüße".encode("latin-1"), "no text in UTF-8"),
-            ("binary.txt", b"abc\0def", "binary"),
-            ("huge.txt", b"x" * (MAX_BYTES + 1), "larger than 10 MB"),
-        ],
-    )
-    def test_what_cannot_be_read_is_refused_with_the_reason(self, read, name, content, reason):
-        with pytest.raises(UnreadableDocument, match=reason):
-            read(name, content)
-
-
-class TestJsonLines:
-    def test_a_faq_entry_is_one_passage_with_its_questions(self, read):
-        row = {
-            "id": 7,
-            "question": "How long?",
-            "answer": "30 days.\n\n# Really",
-            "aliases": ["Return period?"],
-        }
-        (document,) = read("faq.jsonl", json.dumps(row))
-        (passage,) = passages(document)
-        assert (document.id, passage.heading, passage.text) == ("7", "How long?", "30 days.\n\n# Really")
-        assert passage.questions == ("How long?", "Return period?")
-        assert (passage.start, passage.end) == (0, len(document.text))
-
-    def test_documents_and_blank_lines_may_be_mixed_in(self, read):
-        rows = ['{"id": "a", "title": "A", "text": "one"}', "", '{"id": "b", "text": "two"}']
-        assert [(d.id, d.title, d.text) for d in read("all.jsonl", "\n".join(rows))] == [
-            ("a", "A", "one"),
-            ("b", "b", "two"),
+class TestPages:
+    def test_a_form_feed_ends_a_page(self):
+        text = "One.\n\f# no heading\n\nTwo.\n\f"
+        found = list(passages(Document("book.txt", "book", text)))
+        assert [(passage.heading, passage.text) for passage in found] == [
+            ("book › page 1", "One."),
+            ("book › page 2", "# no heading\n\nTwo."),
         ]
+        assert all(text[passage.start : passage.end] == passage.text for passage in found)
 
-    def test_line_ends_of_other_kinds_inside_a_text_are_kept(self, read):
-        row = json.dumps({"id": "a", "question": "q", "answer": "one\u2028two\x85three"}, ensure_ascii=False)
-        (document,) = read("faq.jsonl", row)
-        assert document.text == "one\u2028two\x85three"
 
+class TestScope:
     @pytest.mark.parametrize(
-        "bad",
+        ("scope", "conversation", "is_seen"),
         [
-            "no json",
-            "[1, 2]",
-            "3",
-            '{"question": "q", "answer": "a"}',
-            '{"id": "a", "question": "q"}',
-            '{"id": "a", "question": "q", "answer": null}',
-            '{"id": "a", "question": "q", "answer": " "}',
-            '{"id": "a", "title": "t"}',
+            ("", "slack:T1:C1:", True),
+            ("", "", True),
+            ("slack:T1", "slack:T1:C1:", True),
+            ("slack:T1", "slack:T1:C1:17.5", True),
+            ("slack:T1", "slack:T1", True),
+            ("slack:T1", "slack:T12:C1:", False),
+            ("slack:T1", "discord:T1:C1:", False),
+            ("slack:T1", "", False),
+            ("slack:T1:C1", "slack:T1:C1:", True),
+            ("slack:T1:C1", "slack:T1:C2:", False),
+            ("slack", "slack:T1:C1:", True),
+            ("discord:8 slack:T1", "slack:T1:C1:", True),
+            ("discord:8 slack:T1", "discord:81:C1:", False),
         ],
     )
-    def test_a_bad_line_is_named(self, read, bad):
-        with pytest.raises(UnreadableDocument, match="line 3: expected an object with id"):
-            read("faq.jsonl", f'{{"id": "a", "question": "q", "answer": "a"}}\n\n{bad}\n')
+    def test_a_document_is_seen_in_its_places_and_no_other(self, scope, conversation, is_seen):
+        assert is_visible(scope, conversation) is is_seen
+
+    def test_a_place_is_written_as_a_conversation_is_named(self):
+        scope = scope_of(["slack:T 1:C/1", "discord:8"])
+        assert is_visible(scope, str(ConversationKey("slack", "T 1", "C/1")))
+        assert is_visible(scope, str(ConversationKey("discord", "8", "81", "7")))
+        assert not is_visible(scope, str(ConversationKey("slack", "T 1", "C")))
+
+    def test_quoting_a_place_twice_changes_nothing(self):
+        assert scope_of([scope_of(["slack:T 1"])]) == "slack:T%201"
+
+    @pytest.mark.parametrize("place", ["", ":", "slack:", "slack::C1", "a:b:c:d:e"])
+    def test_what_is_no_place_is_named(self, place):
+        with pytest.raises(ValueError, match="is no place: write platform:workspace"):
+            scope_of([place])
+
+    def test_every_passage_carries_its_documents_scope_and_entity(self):
+        page = Document("page.md", "page", PAGE, scope="slack:T1", entity="Hotel")
+        assert {(passage.scope, passage.entity) for passage in passages(page)} == {("slack:T1", "Hotel")}
 
 
 def test_a_document_survives_json_and_its_digest_follows_its_content():
