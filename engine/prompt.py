@@ -1,22 +1,23 @@
 """How a conversation becomes the text that a model reads; training and answering share it.
 
-Everything that may change from turn to turn comes last (passages beside the message), so that what the
-model computed for earlier turns stays a prefix.
+Texts stand in `engine/data/prompts`, one file a purpose. Everything that may change from turn to turn comes
+last (passages beside the message), so that what the model computed for earlier turns stays a prefix.
+Passages and texts are data between tags, which nothing inside them can close or open.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
+from engine.languages import NAMES
 from engine.types import ChatTurn
+from engine.visible import seen, visible
 
-SYSTEM = (
-    "You are {persona}. Answer the customer in the customer's language, briefly and only from the "
-    "help passages given. If they do not hold the answer, say that you do not know."
-)
 # For models that bring no chat template: plain roles, each turn ended by the end-of-text token.
 PLAIN_TEMPLATE = (
     "{% for message in messages %}"
@@ -24,19 +25,82 @@ PLAIN_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
+_FOLDER = Path(__file__).parent / "data" / "prompts"
+_MOST_PERSONA_CHARACTERS = 200
+# So many words in a row are no chance.
+_RUN = 5
+# What could be read as the beginning of a tag, with the brackets and the spacing that somebody might try.
+_BRACKET = re.compile(r"[<＜﹤‹〈⟨](?=[\s/／\\]{0,8}(\w{4,10}))")
+_TAGS = ("passage", "text", "notes")
+# Letters of other scripts that look like those of our tags and are not made Latin by NFKC.
+_LOOKALIKES = str.maketrans("рρаαɑѕꜱɡցеҽтτхχոпоο", "ppaaassggeettxxnnoo")
 
 
 def system_turn(persona: str) -> ChatTurn:
-    """The system prompt, speaking as `persona`."""
-    return ChatTurn("system", SYSTEM.format(persona=persona))
+    """The system prompt, speaking as `persona`: a name, kept to one line."""
+    name = " ".join(visible(persona).split())[:_MOST_PERSONA_CHARACTERS]
+    return ChatTurn("system", _template("system").format(persona=name))
 
 
-def ask(passages: Sequence[str], message: str) -> ChatTurn:
-    """The customer's turn, with the passages that may answer it before the message."""
+def with_summary(system: ChatTurn | None, summary: str) -> ChatTurn:
+    """The system turn with what was said before the turns that follow it."""
+    head = system.content if system else ""
+    text = _template("earlier").format(system=head, summary=as_data(summary))
+    return ChatTurn("system", text.strip())
+
+
+def ask(passages: Sequence[str], message: str, language: str = "") -> ChatTurn:
+    """The customer's turn, with the passages that may answer it before the message.
+
+    Parameters
+      language: to answer in, ISO 639-1; without it the customer's own, whatever it is
+    """
     if not passages:
         return ChatTurn("user", message)
-    listed = "\n\n".join(passages)
-    return ChatTurn("user", f"Help passages:\n{listed}\n\nQuestion: {message}")
+    listed = [
+        _template("passage").format(number=number, text=as_data(visible(text)))
+        for number, text in enumerate(passages, 1)
+    ]
+    return fill("answer", language, count=len(passages), passages="\n".join(listed), message=as_data(message))
+
+
+def fill(purpose: str, language: str, **values: object) -> ChatTurn:
+    """The template of `engine/data/prompts` for one purpose as the user's turn, with `values` as they are.
+
+    What somebody else wrote goes through `as_data` first.
+    """
+    named = NAMES.get(language, "the customer's language")
+    return ChatTurn("user", _template(purpose).format(language=named, **values))
+
+
+def as_data(text: str) -> str:
+    """What somebody else wrote, ready to stand between tags: without unseen characters and tags of ours."""
+    return _BRACKET.sub(lambda found: "(" if _is_tag(found[1]) else found[0], seen(text))
+
+
+def repeats_prompt(sentence: str) -> bool:
+    """Whether a sentence has five words in a row of our own instructions to the model."""
+    return not _runs(sentence).isdisjoint(_own_runs())
+
+
+@cache
+def _own_runs() -> frozenset[tuple[str, ...]]:
+    return frozenset().union(*(_runs(path.read_text(encoding="utf-8")) for path in _FOLDER.glob("*.txt")))
+
+
+def _runs(text: str) -> frozenset[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return frozenset(zip(*(words[start:] for start in range(_RUN)), strict=False))
+
+
+def _is_tag(word: str) -> bool:
+    plain = unicodedata.normalize("NFKC", word).casefold().translate(_LOOKALIKES)
+    return plain.startswith(_TAGS)
+
+
+@cache
+def _template(purpose: str) -> str:
+    return (_FOLDER / f"{purpose}.txt").read_text(encoding="utf-8").strip()
 
 
 def encode(tokenizer: Any, turns: Sequence[ChatTurn], *, reply: bool = True) -> list[int]:

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from engine.errors import BadTrainingData
 from engine.generation.model import choose_device, load_model
+from engine.languages import detect
 from engine.prompt import PLAIN_TEMPLATE, ask, encode, system_turn
 from engine.types import ChatTurn
 
@@ -102,7 +103,7 @@ def _dialogue(row: dict[str, Any], persona: str) -> Dialogue:
     if len(turns) < 2 or turns[-1].role != "assistant" or turns[-2].role != "user":
         raise ValueError("a dialogue must end with a user's message and the assistant's reply to it")
     passages = [f"{passage['heading']}\n{passage['text']}" for passage in row.get("passages") or ()]
-    turns[-2] = ask(passages, turns[-2].content)
+    turns[-2] = ask(passages, turns[-2].content, detect(turns[-1].content))
     if turns[0].role != "system":
         turns.insert(0, system_turn(persona))
     return Dialogue(tuple(turns))

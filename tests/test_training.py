@@ -8,7 +8,7 @@ import torch
 
 from engine.errors import BadTrainingData, ModelUnusable
 from engine.generation.model import load_model
-from engine.prompt import encode
+from engine.prompt import ask, encode
 from engine.training import (
     ReplyDataset,
     StarterShape,
@@ -92,7 +92,7 @@ class TestLabels:
         system, question, reply = first.turns
         assert (system.role, reply.content) == ("system", "Yes.")
         assert "Ann" in system.content
-        assert question.content == "Help passages:\nHours\nNine to five.\n\nQuestion: open?"
+        assert question == ask(["Hours\nNine to five."], "open?", "en")
 
         # And the prompt of answering is the beginning of what is trained on
         tokenizer = _new_tokenizer(["hello world " * 10], SHAPE)
