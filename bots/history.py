@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ class Turn:
     content: str
     author: Author
     citations: tuple[dict[str, Any], ...] = ()
+    id: str = ""
+    """The history's, which grows from turn to turn; empty before the turn is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,14 @@ class History:
         """The message and its reply, sealed for their conversation. Both belong to the message's author."""
         citations = tuple(asdict(citation) for citation in reply.citations)
         return [
-            self.entry(message.conversation, Turn("user", message.text, message.author)),
+            self.entry(message.conversation, Turn("user", _said(message), message.author)),
             self.entry(message.conversation, Turn("assistant", reply.text, message.author, citations)),
         ]
 
     def entry(self, conversation: ConversationKey, turn: Turn) -> HistoryEntry:
         """One turn, sealed for its conversation."""
-        sealed = self._envelope.seal(json.dumps(asdict(turn), ensure_ascii=False), keys.history(conversation))
+        fields = {name: value for name, value in asdict(turn).items() if name != "id"}
+        sealed = self._envelope.seal(json.dumps(fields, ensure_ascii=False), keys.history(conversation))
         return HistoryEntry(sealed, self._envelope.author_index(conversation, turn.author.id))
 
     async def append(self, conversation: ConversationKey, turns: list[Turn]) -> None:
@@ -70,17 +74,29 @@ class History:
 
     async def recent(self, conversation: ConversationKey, count: int = 60) -> list[Turn]:
         """The newest turns within the retention time, oldest first."""
-        oldest = int((time.time() - self._retention) * 1000)
-        found = await self._redis.xrevrange(keys.history(conversation), min=oldest, count=count)
+        found = await self._redis.xrevrange(keys.history(conversation), min=self._oldest(), count=count)
+        return self._opened(conversation, reversed(found))
+
+    async def after(self, conversation: ConversationKey, turn_id: str, count: int = 200) -> list[Turn]:
+        """The first turns behind `turn_id` within the retention time, oldest first; all when it is empty."""
+        start = f"({turn_id}" if turn_id and int(turn_id.split("-")[0]) >= self._oldest() else self._oldest()
+        found = await self._redis.xrange(keys.history(conversation), min=start, count=count)
+        return self._opened(conversation, found)
+
+    def _oldest(self) -> int:
+        """Milliseconds since 1970: what is older is over its time."""
+        return int((time.time() - self._retention) * 1000)
+
+    def _opened(self, conversation: ConversationKey, found: Iterable[Any]) -> list[Turn]:
         turns = []
-        for _, fields in reversed(found):
+        for entry_id, sealed in found:
             try:
-                fields = json.loads(self._envelope.open(fields[b"e"], keys.history(conversation)))
+                fields = json.loads(self._envelope.open(sealed[b"e"], keys.history(conversation)))
             except Undecipherable as error:
                 log.error("a turn of the history cannot be opened and is left out", reason=str(error))
                 continue
             author, citations = Author(**fields["author"]), tuple(fields["citations"])
-            turns.append(Turn(fields["role"], fields["content"], author, citations))
+            turns.append(Turn(fields["role"], fields["content"], author, citations, entry_id.decode()))
         return turns
 
     async def has(self, conversation: ConversationKey) -> bool:
@@ -89,10 +105,9 @@ class History:
 
     async def purge(self) -> int:
         """Drop every turn older than the retention time; return how many."""
-        oldest = int((time.time() - self._retention) * 1000)
         dropped = 0
         async for key in self._redis.scan_iter(match=f"{keys.HISTORIES}*", count=500):
-            dropped += await self._redis.xtrim(key, minid=oldest, approximate=False)
+            dropped += await self._redis.xtrim(key, minid=self._oldest(), approximate=False)
         return dropped
 
     async def conversations(self, conversation: ConversationKey, author_id: str) -> list[ConversationKey]:
@@ -115,3 +130,8 @@ class History:
         found = await self._redis.xrange(key)
         mine = [entry_id for entry_id, fields in found if fields[b"a"].decode() == index]
         return int(await self._redis.xdel(key, *mine)) if mine else 0
+
+
+def _said(message: Message) -> str:
+    """The text; of a message without any what was sent."""
+    return message.text or ", ".join(file.name for file in message.attachments)

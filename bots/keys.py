@@ -28,6 +28,11 @@ def history(conversation: ConversationKey) -> str:
     return f"{HISTORIES}{conversation}"
 
 
+def summary(conversation: ConversationKey) -> str:
+    """What the conversation's older turns said, in short."""
+    return f"frontdesk:summary:{conversation}"
+
+
 def vault(conversation: ConversationKey) -> str:
     """The values behind the conversation's placeholders."""
     return f"{VAULTS}{conversation}"
@@ -36,6 +41,16 @@ def vault(conversation: ConversationKey) -> str:
 def conversations(author_index: str) -> str:
     """The conversations that an author took part in."""
     return f"frontdesk:author:{author_index}"
+
+
+def file(message_id: str, row: int) -> str:
+    """The text of a message's file."""
+    return f"frontdesk:file:{message_id}:{row}"
+
+
+def files(conversation: ConversationKey) -> str:
+    """Which files were sent in the conversation."""
+    return f"frontdesk:files:{conversation}"
 
 
 def relay(conversation: ConversationKey) -> str:
