@@ -14,11 +14,15 @@ from typing import Protocol
 import stamina
 from redis.exceptions import RedisError
 
-from bots.message import Attachment, Message, Reply
+from bots.message import Attachment, Message, Provisional, Reply
+from engine.errors import UnreadableDocument
+from engine.phrases import say
+from engine.readers import text_of
 
 Receive = Callable[[Message, Sequence[str]], Awaitable[bool]]
 
-MAX_ATTACHMENT_BYTES = 1024 * 1024
+MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024
+"""All files of one message together."""
 
 
 class Receiver(Protocol):
@@ -52,8 +56,26 @@ class Sender(Protocol):
         """
         ...
 
+    async def fetch(self, message: Message, file: Attachment) -> bytes:
+        """The content of a file that the platform has, or enough of it to see that it is too large.
+
+        Raises `FileRefused`.
+        """
+        ...
+
+    async def progress(self, message: Message, provisional: Provisional) -> bool:
+        """Show how far the reading is; False where it is to be posted as a text."""
+        ...
+
     async def edit(self, message: Message, ref: str, text: str) -> None:
         """Replace the text of the post `ref`."""
+        ...
+
+    async def offer(self, message: Message, ref: str, text: str, options: Sequence[str]) -> None:
+        """Show buttons below the post `ref`, whose text is `text`: pressing one asks that option.
+
+        The text names the options by number, so a platform without buttons does nothing.
+        """
         ...
 
     async def finish(self, message: Message, text: str, reply: Reply) -> None:
@@ -79,18 +101,22 @@ def nonce_of(message_id: str, part: int) -> str:
 
 
 def text_attachment(name: str, content: bytes) -> Attachment:
-    """A file as text, or why it is none."""
+    """A text, markdown, HTML or PDF file as text, or why it is none. Blocks: a large PDF takes seconds."""
     if len(content) > MAX_ATTACHMENT_BYTES:
-        return too_large(name)
+        return Attachment(name, problem="too_large")
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        return Attachment(name, problem=f"I can only read text files; {name} is none.")
-    return Attachment(name, text)
+        return Attachment(name, text_of(name, content))
+    except UnreadableDocument as error:
+        return Attachment(name, problem=_problem_key(str(error)))
 
 
-def too_large(name: str) -> Attachment:
-    """A file over `MAX_ATTACHMENT_BYTES`, which is not fetched."""
-    return Attachment(name, problem=f"{name} is too large: I read files of up to 1 MB.")
+def _problem_key(reason: str) -> str:
+    if "binary" in reason:
+        return "not_text"
+    return "no_text_inside" if "empty" in reason or "no text" in reason else "unreadable"
+
+
+def problem_of(attachment: Attachment, language: str) -> str:
+    """Why a file has no text, as its sender is told."""
+    megabytes = MAX_ATTACHMENT_BYTES // 1024**2
+    return say(attachment.problem, language, name=attachment.name, megabytes=megabytes)

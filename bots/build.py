@@ -17,16 +17,20 @@ from bots.dead_letters import DeadLetters
 from bots.desk import Desk
 from bots.envelope import Envelope, load_envelope
 from bots.errors import PlatformBusy
+from bots.files import Files
 from bots.history import History
 from bots.inbox import Inbox
 from bots.intake import Intake
 from bots.jobs import Jobs
 from bots.lease import Lease
+from bots.opener import Opener
 from bots.privacy import Privacy
+from bots.redaction import Redaction
 from bots.redis_server import clients
 from bots.registry import Registry
 from bots.relay import Relay, RelaySender
 from bots.settings import Settings, secret
+from bots.summaries import Summaries
 from bots.turns import Turns
 from bots.vault import Vault
 from bots.worker import Worker
@@ -50,10 +54,13 @@ class Store:
     envelope: Envelope
     inbox: Inbox
     history: History
+    summaries: Summaries
     vault: Vault
     turns: Turns
     relay: Relay
     intake: Intake
+    files: Files
+    opener: Opener
     lease: Lease
     privacy: Privacy
 
@@ -64,20 +71,24 @@ async def open_store(settings: Settings, url: str) -> AsyncIterator[Store]:
     redis, blocking = clients(url)
     envelope, days = load_envelope(settings), settings.retention_days
     vault = Vault(redis, envelope, days)
+    redaction, files = Redaction(vault), Files(redis, envelope, days)
     inbox = Inbox(redis, blocking, envelope, days)
-    history = History(redis, envelope, days)
+    history, summaries = History(redis, envelope, days), Summaries(redis, envelope, days)
     try:
         yield Store(
             redis=redis,
             envelope=envelope,
             inbox=inbox,
             history=history,
+            summaries=summaries,
             vault=vault,
             turns=Turns(redis, envelope),
             relay=Relay(redis, blocking, envelope),
-            intake=Intake(inbox, vault),
+            intake=Intake(inbox, redaction, files),
+            files=files,
+            opener=Opener(files, redaction),
             lease=Lease(redis, keys.WORKER_LEASE),
-            privacy=Privacy(history, vault, DeadLetters(redis, envelope, days)),
+            privacy=Privacy(history, summaries, vault, files, DeadLetters(redis, envelope, days)),
         )
     finally:
         await redis.aclose()
@@ -130,6 +141,7 @@ def build_worker(
     *,
     lease: Lease | None = None,
     with_jobs: bool = True,
+    shows_basis: bool = False,
 ) -> Worker:
     """A worker on this store."""
     jobs = Jobs(store.redis, store.inbox.put, registry, store.privacy) if with_jobs else None
@@ -139,9 +151,10 @@ def build_worker(
         turns=store.turns,
         vault=store.vault,
         history=store.history,
-        desk=Desk(engine, store.history, store.privacy, registry),
+        desk=Desk(engine, store.history, store.summaries, store.privacy, registry, shows_basis=shows_basis),
         jobs=jobs,
         senders=senders,
+        opener=store.opener,
     )
 
 
@@ -211,7 +224,15 @@ async def answering(settings: Settings, store: Store) -> AsyncIterator[None]:
     senders: dict[str, Sender] = {"web": sender, "terminal": sender}
     engine = LazyEngine(settings, store.redis)
     lease = Lease(store.redis, keys.WORKER_LEASE, is_guest=True)
-    worker = build_worker(store, engine, load_plugins(settings), senders, lease=lease, with_jobs=False)
+    worker = build_worker(
+        store,
+        engine,
+        load_plugins(settings),
+        senders,
+        lease=lease,
+        with_jobs=False,
+        shows_basis=settings.show_basis,
+    )
     stop = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,18 +22,22 @@ from bots.build import (
     open_senders,
     open_store,
 )
+from bots.calibrate_cli import calibrate
 from bots.console import out, run
 from bots.errors import StartError
+from bots.eval_cli import evaluate
 from bots.history import Turn
 from bots.knowledge_cli import learn
 from bots.platforms.terminal import Terminal
 from bots.redis_server import commands_client, redis_for
 from bots.settings import Settings, secret
+from bots.talk import chat_live, chat_piped, print_answer, read_file
 from bots.tasks import end
 from bots.up import stop_on_signals
 from bots.up import up as run_up
 from engine.library import Library
 from engine.types import ChatTurn
+from engine.watch import watching
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +46,8 @@ app = typer.Typer(
     help="A self-hosted customer-service bot for Discord and Slack.",
 )
 app.command()(learn)
+app.command()(calibrate)
+app.command("eval")(evaluate)
 app.add_typer(bench, name="bench")
 
 
@@ -60,17 +66,20 @@ def ask(
     text: Annotated[str, typer.Argument(help="The question.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     history: Annotated[Path | None, typer.Option(help="Earlier turns: JSON [{role, content}, …].")] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option(help="A text or PDF to ask about; an empty question summarises it.")
+    ] = None,
 ) -> None:
     """Ask one question and get one answer."""
 
     async def main(settings: Settings) -> None:
-        if not text.strip():
+        if not text.strip() and not file:
             raise StartError("the question is empty: write what you would like to know")
-        earlier = _read_history(history)
+        files, earlier = [read_file(path) for path in file or ()], _read_history(history)
         async with _terminal(settings) as (store, terminal):
             turns = [Turn(turn.role, turn.content, terminal.author) for turn in earlier]
             await store.history.append(terminal.conversation, turns)
-            done = await _print_answer(terminal, text, quiet=as_json)
+            done = await print_answer(terminal, text, files, quiet=as_json)
         if as_json:
             names = ("answer", "decision", "confidence", "citations", "timings", "model")
             print(json.dumps({"answer": done["text"], **{n: done[n] for n in names[1:]}}, ensure_ascii=False))
@@ -86,7 +95,7 @@ def chat() -> None:
 
     async def main(settings: Settings) -> None:
         async with _terminal(settings) as (_, terminal):
-            failed = await (_chat_live(terminal) if sys.stdin.isatty() else _chat_piped(terminal))
+            failed = await (chat_live(terminal) if sys.stdin.isatty() else chat_piped(terminal))
         if failed:
             raise typer.Exit(1)
 
@@ -109,7 +118,8 @@ def engine() -> None:
             await Library(redis).seed(settings.knowledge)
             service = await build_service(settings, redis)
             web = create_app(service, key=secret(settings.engine_key))
-            await _serve(uvicorn, web, settings.engine_host, settings.engine_port, "engine_port")
+            async with watching(redis, settings.knowledge):
+                await _serve(uvicorn, web, settings.engine_host, settings.engine_port, "engine_port")
 
     run(main)
 
@@ -127,7 +137,7 @@ def worker() -> None:
             open_senders(settings, store.relay) as senders,
             open_engine(_with_engine_url(settings), store.redis) as client,
         ):
-            await build_worker(store, client, registry, senders).run(stop)
+            await build_worker(store, client, registry, senders, shows_basis=settings.show_basis).run(stop)
 
     run(main)
 
@@ -249,53 +259,6 @@ async def _terminal(settings: Settings) -> AsyncIterator[tuple[Store, Terminal]]
         await Library(store.redis).seed(settings.knowledge)
         async with answering(settings, store):
             yield store, Terminal(store.intake.receive, store.relay)
-
-
-async def _print_answer(terminal: Terminal, text: str, *, quiet: bool = False) -> dict[str, Any]:
-    """Print an answer as it grows, and its sources; return the `done` event."""
-    done: dict[str, Any] = {}
-    async with aclosing(terminal.ask(text)) as pieces:
-        async for piece in pieces:
-            if isinstance(piece, dict):
-                done = piece
-            elif not quiet:
-                out.print(piece, end="", markup=False, soft_wrap=True)
-    if not quiet:
-        out.print()
-        for citation in done["citations"]:
-            out.print(
-                f"  [{citation['heading']} — {citation['document']}]",
-                style="dim",
-                markup=False,
-                soft_wrap=True,
-            )
-    return done
-
-
-async def _chat_piped(terminal: Terminal) -> bool:
-    """Answer each line of standard input; whether one failed."""
-    failed = False
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        if line.strip():
-            done = await _print_answer(terminal, line.strip())
-            failed |= done["decision"] == "error"
-    return failed
-
-
-async def _chat_live(terminal: Terminal) -> bool:
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.patch_stdout import patch_stdout
-
-    session: PromptSession[str] = PromptSession("you> ")
-    out.print("Ask something, or type `help`. Ctrl-D ends.", style="dim")
-    while True:
-        try:
-            with patch_stdout():
-                line = await session.prompt_async()
-        except (EOFError, KeyboardInterrupt):
-            return False
-        if line.strip():
-            await _print_answer(terminal, line.strip())
 
 
 def _read_history(path: Path | None) -> list[ChatTurn]:

@@ -26,12 +26,15 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, overload
 
 from apscheduler.triggers.cron import CronTrigger
 
-from bots.errors import BrokenPlugin, CommandError, PluginFailed
+from bots.errors import BrokenPlugin, Misused, PluginFailed
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 SPEC = "__frontdesk__"
 """The attribute by which a decorated function is known."""
 TIMEOUT_SECONDS = 60.0
+_limit: contextvars.ContextVar[tuple[asyncio.Timeout, float] | None] = contextvars.ContextVar(
+    "limit", default=None
+)
 _THREAD = "plugin"
 _MOST_THREADS = 32
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -57,17 +60,17 @@ class Parameter:
             choices = {str(choice).lower(): choice for choice in get_args(self.kind)}
             if text.lower() not in choices:
                 named = ", ".join(map(str, choices.values()))
-                raise CommandError(f"`{self.name}` must be one of {named}, not `{text}`.")
+                raise Misused("argument_choice", name=self.name, choices=named, given=text)
             return choices[text.lower()]
         if self.kind is bool:
             if text.lower() not in _WORDS:
-                raise CommandError(f"`{self.name}` must be yes or no, not `{text}`.")
+                raise Misused("argument_yes_no", name=self.name, given=text)
             return _WORDS[text.lower()]
         try:
             return self.kind(text)
         except ValueError as error:
-            expected = "a whole number" if self.kind is int else "a number"
-            raise CommandError(f"`{self.name}` must be {expected}, not `{text}`.") from error
+            expected = "argument_whole" if self.kind is int else "argument_number"
+            raise Misused(expected, name=self.name, given=text) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +96,11 @@ class Command:
             if word:
                 values.append(parameter.parse(word))
             elif parameter.is_required:
-                raise CommandError(f"`{parameter.name}` is missing. Usage: `{self.usage}`")
+                raise Misused("argument_missing", name=parameter.name, usage=self.usage)
             else:
                 values.append(parameter.default)
         if words:
-            raise CommandError(f"I do not know what to do with `{words}`. Usage: `{self.usage}`")
+            raise Misused("argument_surplus", given=words, usage=self.usage)
         return values
 
 
@@ -186,6 +189,15 @@ def _named_weekdays(expression: str) -> str:
     return " ".join([*fields, re.sub(r"(?<![\w/])([0-7])(?:-([0-7]))?(?:/(\d+))?(?!\w)", named, weekdays)])
 
 
+def go_on() -> None:
+    """The running plugin is getting somewhere: its time counts from now."""
+    if (found := _limit.get()) is None:
+        return
+    limit, seconds = found
+    with contextlib.suppress(RuntimeError):  # a task that the plugin left behind
+        limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
 async def run(function: Callable[..., Any], *arguments: Any, timeout: float = TIMEOUT_SECONDS) -> str:
     """Call a plugin's function, async or not, for at most `timeout` seconds; its text.
 
@@ -193,7 +205,8 @@ async def run(function: Callable[..., Any], *arguments: Any, timeout: float = TI
     a `sys.exit()` or a cancellation of the plugin's own making comes out as `PluginFailed`.
     """
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(timeout) as limit:
+            _limit.set((limit, timeout))
             if inspect.iscoroutinefunction(function):
                 result = await function(*arguments)
             else:
@@ -215,7 +228,7 @@ async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     every name look-up. A hanging thread is a daemon, and ends with the process.
     """
     if sum(thread.name == _THREAD for thread in threading.enumerate()) >= _MOST_THREADS:
-        raise CommandError("Too many commands are still running. Please try again later.")
+        raise Misused("commands_busy")
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
 

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from redis.exceptions import RedisError
 from rich.console import Console
+from rich.progress import Progress
 
 from bots.errors import BotError, PlatformBusy
 from bots.settings import Settings, load_settings
@@ -36,6 +37,11 @@ def run(command: Callable[[Settings], Coroutine[Any, Any, None]], *, log_level: 
         # What may work later is started again by `up`; what cannot is not.
         is_temporary = isinstance(cause, PlatformBusy | RedisError)
         raise typer.Exit(1 if is_temporary else CANNOT_START) from None
+
+
+def progress() -> Progress:
+    """How far something is, on standard error, and gone when it is done."""
+    return Progress(console=Console(stderr=True), transient=True)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 
+from bots import commands
+from bots.adapter import problem_of
 from bots.commands import Command
 from bots.history import History, Turn
-from bots.message import Message
+from bots.message import Attachment, Message
 from bots.privacy import Privacy
-from engine.types import ChatRequest, ChatTurn, Engine, Task
+from engine.phrases import say
+from engine.types import ChatRequest, ChatTurn, Citation, Engine, Outcome, Progress, Task, TextFile
 
 
 class Context:
-    """The message, and what a plugin may do. `commands` are all that there are, for help texts."""
+    """The message, and what a plugin may do.
+
+    `commands` are all that there are, for help texts; `language` is the author's, ISO 639-1, or empty.
+    """
 
     def __init__(
         self,
@@ -22,26 +29,59 @@ class Context:
         history: History,
         privacy: Privacy,
         commands: Sequence[Command],
+        language: str = "",
     ) -> None:
-        self.message, self.commands = message, tuple(commands)
+        self.message, self.commands, self.language = message, tuple(commands), language
         self._engine, self._history, self._privacy = engine, history, privacy
+        self.citations: tuple[Citation, ...] = ()
+        """Of the last answer of the engine; shown with the command's reply."""
+        self.steps: asyncio.Queue[Progress | None] = asyncio.Queue()
+        """How far the engine is, for whoever shows it."""
+
+    @property
+    def files(self) -> tuple[TextFile, ...]:
+        """The texts of the attached files."""
+        return tuple(TextFile(file.name, file.text) for file in self.message.attachments if not file.problem)
+
+    def say(self, key: str, **values: object) -> str:
+        """One of the bot's own phrases, see `engine.phrases`, in the author's language."""
+        return say(key, self.language, **values)
+
+    def problem_of(self, attachment: Attachment) -> str:
+        """Why a file has no text, in the author's language."""
+        return problem_of(attachment, self.language)
 
     async def recent(self, count: int = 60) -> list[Turn]:
         """The conversation's newest turns, oldest first."""
         return await self._history.recent(self.message.conversation, count)
 
-    async def ask(self, text: str, *, task: Task = "answer", knowledge: bool = True) -> str:
-        """Ask the engine; the answer's text."""
+    async def ask(
+        self,
+        text: str,
+        *,
+        task: Task = "answer",
+        knowledge: bool = True,
+        files: Sequence[TextFile] = (),
+    ) -> str:
+        """Ask the engine, about `files` where there are some; the answer's text."""
         request = ChatRequest(
             (ChatTurn("user", text),),
             conversation=str(self.message.conversation),
             knowledge=knowledge,
             task=task,
+            language=self.language,
+            files=tuple(files),
         )
         answer = ""
         async with aclosing(self._engine.chat(request)) as pieces:
             async for piece in pieces:
-                answer += piece if isinstance(piece, str) else ""
+                commands.go_on()
+                if isinstance(piece, Progress):
+                    self.steps.put_nowait(piece)
+                elif isinstance(piece, Outcome):
+                    self.citations = piece.citations
+                else:
+                    answer += piece
         return answer
 
     async def forget_author(self) -> int:

@@ -6,18 +6,20 @@ Each part is posted once under its nonce, its platform id stored at once, and on
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from bots.adapter import Sender, nonce_of
 from bots.errors import PlatformBusy
-from bots.message import Message, Reply
+from bots.message import Message, Provisional, Reply
 from bots.split import split
 from bots.turns import Turns, TurnState
 from bots.vault import Vault
 from engine.filter import mask_placeholders, restore_placeholders
+from engine.phrases import say
+from engine.types import Citation
 
 # An answer shorter than this is not posted yet while more is coming.
 _FIRST_CHARACTERS = 20
-_SURPLUS = "(see above)"
 
 
 class Delivery:
@@ -39,9 +41,22 @@ class Delivery:
 
     async def show(self, text: str) -> None:
         """Show what there is so far, if the last edit is long enough ago."""
-        now = asyncio.get_running_loop().time()
-        if len(text) < _FIRST_CHARACTERS or now - self._last_edit < self._sender.edit_seconds:
+        if len(text) >= _FIRST_CHARACTERS and self._may_edit():
+            await self._glimpse(text)
+
+    async def progress(self, provisional: Provisional) -> None:
+        """Show how far the reading is, where the answer will stand."""
+        if not self._may_edit():
             return
+        if await self._sender.progress(self._message, provisional):
+            self._last_edit = asyncio.get_running_loop().time()
+        else:
+            await self._glimpse(provisional.text)
+
+    def _may_edit(self) -> bool:
+        return asyncio.get_running_loop().time() - self._last_edit >= self._sender.edit_seconds
+
+    async def _glimpse(self, text: str) -> None:
         visible = self._visible(_without_half_placeholder(text))
         if not visible.strip():  # no platform takes an empty post
             return
@@ -57,21 +72,30 @@ class Delivery:
     async def finish(self, reply: Reply) -> None:
         """Show the whole reply."""
         text = self._visible(reply.text)
+        if reply.footer:
+            text += f"\n\n{reply.footer}"
         if not self._sender.shows_citations:
             text += _sources(reply)
-        await self._send(text, is_whole=True)
+        await self._send(text, surplus=say("see_above", reply.language))
+        if reply.options:
+            await self._offer((*reply.options, say("none_of_these", reply.language)))
         await self._sender.finish(self._message, text, reply)
+
+    async def _offer(self, options: Sequence[str]) -> None:
+        last = max(self._shown)
+        await self._sender.offer(self._message, self._state.refs[last], self._shown[last], options)
 
     def _visible(self, text: str) -> str:
         if self._message.is_private:
             return restore_placeholders(text, self._values)
         return mask_placeholders(text)
 
-    async def _send(self, text: str, *, is_whole: bool = False) -> None:
+    async def _send(self, text: str, *, surplus: str = "") -> None:
+        """Post or edit what is new; with `surplus` the text is whole, and that fills parts left over."""
         parts = split(text, self._sender.limit)
         # A reply made again may be shorter than what an earlier attempt showed; a post cannot be empty.
-        surplus = [_SURPLUS for part in self._state.refs if is_whole and part >= len(parts)]
-        for part, content in enumerate([*parts, *surplus]):
+        left_over = [surplus for part in self._state.refs if surplus and part >= len(parts)]
+        for part, content in enumerate([*parts, *left_over]):
             if self._shown.get(part) == content:
                 continue
             if (ref := self._state.refs.get(part)) is not None:
@@ -95,9 +119,18 @@ def _without_half_placeholder(text: str) -> str:
     return text[:cut] if cut >= 0 and ">" not in text[cut:] and len(text) - cut < 40 else text
 
 
+def _source(citation: Citation, language: str) -> str:
+    """Where a quotation stands: a page's heading, or a file's lines."""
+    if not citation.first_line:
+        return f"{citation.heading} ({citation.document})"
+    count = citation.last_line - citation.first_line + 1
+    lines = say("lines", language, count=count, first=citation.first_line, last=citation.last_line)
+    return f"{citation.document}, {lines}"
+
+
 def _sources(reply: Reply) -> str:
     """The citations as lines below a text."""
-    lines = [f"{citation.heading} ({citation.document})" for citation in reply.citations]
+    lines = [_source(citation, reply.language) for citation in reply.citations]
     if len(lines) < 2:
-        return f"\n\nSource: {lines[0]}" if lines else ""
-    return "\n\nSources:\n" + "\n".join(f"- {line}" for line in lines)
+        return f"\n\n{say('source', reply.language, source=lines[0])}" if lines else ""
+    return f"\n\n{say('sources', reply.language)}\n" + "\n".join(f"- {line}" for line in lines)

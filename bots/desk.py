@@ -2,90 +2,171 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from bots import commands
+from bots.adapter import problem_of
 from bots.commands import Command
 from bots.context import Context
 from bots.errors import CommandError
 from bots.history import History, Turn
-from bots.message import Message, Reply
+from bots.message import Message, Provisional, Reply
 from bots.privacy import Privacy
 from bots.registry import Registry
-from engine.errors import BadRequest, Unavailable
+from bots.summaries import Summaries, Summary
+from bots.tasks import end
+from engine.errors import BadRequest, ContextTooLong, Unavailable
+from engine.languages import detect
 from engine.log import logger
-from engine.types import ChatRequest, ChatTurn, Engine, Outcome
+from engine.phrases import based_on, say
+from engine.types import ChatRequest, ChatTurn, Engine, Outcome, Progress, TextFile
 
 log = logger("bots.desk")
 
-FAILED = "Sorry, the command `{name}` did not work. The message was fine; please tell the team."
-UNKNOWN = "I do not know the command `{name}`. `/help` lists what I can do."
-TOO_SLOW = "Sorry, the command `{name}` took too long and was stopped."
+# So many turns that the summary does not cover make a new one, and so many stay out of it.
+_SUMMARISE_FROM, _STAY_WHOLE = 16, 6
+
+# So many of the customer's newest messages tell the language where a short one does not.
+_TELLING = 4
+# Characters a token, for people who have never heard of tokens.
+_TOKEN_CHARACTERS = 3
 
 
 class Desk:
     """Answers messages. Knows nothing of platforms and of how a reply is delivered."""
 
-    def __init__(self, engine: Engine, history: History, privacy: Privacy, registry: Registry) -> None:
-        self._engine, self._history, self._privacy, self._registry = engine, history, privacy, registry
+    def __init__(
+        self,
+        engine: Engine,
+        history: History,
+        summaries: Summaries,
+        privacy: Privacy,
+        registry: Registry,
+        *,
+        shows_basis: bool = False,
+    ) -> None:
+        """With `shows_basis` answers say what they rest on."""
+        self._engine, self._history, self._summaries = engine, history, summaries
+        self._privacy, self._registry, self._shows_basis = privacy, registry, shows_basis
 
-    async def answer(self, message: Message) -> AsyncGenerator[str | Reply, None]:
-        """Yield pieces of the reply's text, then the whole `Reply`.
+    async def answer(self, message: Message) -> AsyncGenerator[str | Provisional | Reply, None]:
+        """Yield pieces of the reply's text, before them what is shown meanwhile, then the whole `Reply`.
 
         Raises what the engine raises when it cannot be asked now; the caller tries again.
         """
         if message.job:
             yield await self._run_job(message)
-        elif not message.text.strip() and not message.attachments:
-            yield Reply(self._help(), decision="command")
+            return
+        recent = await self._history.recent(message.conversation)
+        language = await _language(message, recent)
+        if not message.text.strip() and not message.attachments:
+            yield Reply(self._help(language), decision="command", language=language)
         elif found := self._registry.find(message.text):
-            yield await self._run_command(*found, message)
+            async with aclosing(self._command(*found, message, language)) as steps:
+                async for step in steps:
+                    yield step
         elif unknown := self._registry.unknown(message.text):
-            yield Reply(UNKNOWN.format(name=unknown), decision="error")
-        elif (problem := _problem(message)) and not message.text.strip():
-            yield Reply(problem, decision="error")
+            yield _said("command_unknown", language, name=unknown)
+        elif (problem := _problem(message, language)) and not message.text.strip():
+            yield Reply(problem, decision="error", language=language)
         else:
-            async with aclosing(self._ask(message)) as pieces:
+            async with aclosing(self._ask(message, recent, language)) as pieces:
                 async for piece in pieces:
                     yield piece
 
-    async def _ask(self, message: Message) -> AsyncGenerator[str | Reply, None]:
+    async def _ask(
+        self, message: Message, recent: Sequence[Turn], language: str
+    ) -> AsyncGenerator[str | Provisional | Reply, None]:
         """The engine's answer, with as much of the conversation as it wants to see."""
-        recent = await self._history.recent(message.conversation)
         turns = [_chat_turn(turn, is_private=message.is_private) for turn in recent]
+        summary = await self._summaries.read(message.conversation)
         request = ChatRequest(
-            (*turns, ChatTurn("user", _content(message))), conversation=str(message.conversation)
+            (*turns, ChatTurn("user", message.text)),
+            conversation=str(message.conversation),
+            summary=summary.text,
+            language=language,
+            files=_files(message),
         )
         text = ""
         try:
             async with aclosing(self._engine.chat(request)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Outcome):
-                        yield _reply(text, piece, note=_problem(message))
+                        yield _reply(
+                            text,
+                            piece,
+                            note=_problem(message, language),
+                            footer=_basis(piece) if self._shows_basis else "",
+                        )
                     elif isinstance(piece, str):
                         text += piece
                         yield piece
+                    else:
+                        yield _provisional(piece, language)
         except BadRequest as error:  # the message itself is at fault: say so, instead of trying again
-            yield Reply(str(error), decision="error")
+            yield _refused(error, language)
 
-    async def _run_command(self, command: Command, arguments: str, message: Message) -> Reply:
-        context = self._context(message)
+    async def language(self, message: Message) -> str:
+        """The language of a message, ISO 639-1, or of its author's last ones where it does not tell."""
+        return await _language(message, await self._history.recent(message.conversation))
+
+    async def remember(self, message: Message) -> None:
+        """Bring the conversation's summary up to date once many turns are in neither it nor sight.
+
+        Raises what the engine raises; the next turn tries again.
+        """
+        summary = await self._summaries.read(message.conversation)
+        turns = await self._history.after(message.conversation, summary.covers)
+        if len(turns) < _SUMMARISE_FROM:
+            return
+        old = turns[:-_STAY_WHOLE]
+        request = ChatRequest(
+            tuple(_chat_turn(turn, is_private=message.is_private) for turn in old),
+            conversation=str(message.conversation),
+            summary=summary.text,
+            task="condense",
+        )
+        text = ""
+        async with aclosing(self._engine.chat(request)) as pieces:
+            async for piece in pieces:
+                text += piece if isinstance(piece, str) else ""
+        if text:
+            await self._summaries.replace(message.conversation, Summary(text, old[-1].id))
+
+    async def _command(
+        self, command: Command, arguments: str, message: Message, language: str
+    ) -> AsyncGenerator[Provisional | Reply, None]:
+        """A plugin's reply, and before it how far the engine is with what the plugin asked."""
+        context = self._context(message, language)
+        running = asyncio.create_task(self._run_command(command, arguments, context))
+        running.add_done_callback(lambda _: context.steps.put_nowait(None))
+        try:
+            while (step := await context.steps.get()) is not None:
+                yield _provisional(step, language)
+            yield running.result()
+        finally:
+            await end(running)
+
+    async def _run_command(self, command: Command, arguments: str, context: Context) -> Reply:
+        language = context.language
         try:
             text = await commands.run(command.function, context, *command.parse(arguments))
         except CommandError as error:
-            return Reply(str(error), decision="error")
+            return Reply(error.told(language), decision="error", language=language)
         except TimeoutError:
             log.error("a plugin took too long; its caller was told", command=command.name)
-            return Reply(TOO_SLOW.format(name=command.name), decision="error")
+            return _said("command_slow", language, name=command.name)
         except BadRequest as error:
-            return Reply(str(error), decision="error")
+            return _refused(error, language)
         except Unavailable:
             raise
         except Exception:  # a plugin's own code: it may raise anything and must break nothing else
             log.exception("a plugin failed; its caller was told", command=command.name)
-            return Reply(FAILED.format(name=command.name), decision="error")
-        return Reply(text or "Done.", decision="command")
+            return _said("command_failed", language, name=command.name)
+        told = text or say("done", language)
+        return Reply(told, decision="command", language=language, citations=context.citations)
 
     async def _run_job(self, message: Message) -> Reply:
         """A scheduled function's text; empty when it has nothing to say or failed."""
@@ -100,16 +181,46 @@ class Desk:
             log.exception("a scheduled job failed; nothing was posted", job=message.job)
             return Reply("", decision="command")
 
-    def _context(self, message: Message) -> Context:
+    def _context(self, message: Message, language: str = "") -> Context:
         known = tuple(self._registry.commands.values())
-        return Context(message, self._engine, self._history, self._privacy, known)
+        return Context(message, self._engine, self._history, self._privacy, known, language)
 
-    def _help(self) -> str:
+    def _help(self, language: str) -> str:
         listed = commands.help_text(tuple(self._registry.commands.values()))
-        return f"Ask me anything about our help pages, or use a command:\n{listed}"
+        return f"{say('help', language)}\n{listed}"
 
 
-def _reply(text: str, outcome: Outcome, *, note: str) -> Reply:
+def _said(key: str, language: str, **values: object) -> Reply:
+    """One of the bot's own phrases about something that went wrong."""
+    return Reply(say(key, language, **values), decision="error", language=language)
+
+
+def _refused(error: BadRequest, language: str) -> Reply:
+    if isinstance(error, ContextTooLong):
+        return _said("too_long", language, characters=error.limit * _TOKEN_CHARACTERS)
+    return Reply(str(error), decision="error", language=language)
+
+
+async def _language(message: Message, recent: Sequence[Turn]) -> str:
+    own = [turn.content for turn in recent if turn.role == "user" and turn.author.id == message.author.id]
+    known = ""
+    for text in (*own[-_TELLING:], message.text):
+        # In a thread: the first time half a second goes by.
+        known = await asyncio.to_thread(detect, text, known)
+    return known
+
+
+def _basis(outcome: Outcome) -> str:
+    """What an answer from the help pages rests on: passages, and how much of the conversation."""
+    if outcome.decision != "answer" or not outcome.citations:
+        return ""
+    window = outcome.window
+    messages = window.turns_used // 2 + 1  # an answer lies between two of them
+    summarised = window.is_summary_used
+    return based_on(window.passages, messages, outcome.language, is_summary_used=summarised)
+
+
+def _reply(text: str, outcome: Outcome, *, note: str, footer: str) -> Reply:
     return Reply(
         text=f"{text}\n\n{note}" if note else text,
         decision=outcome.decision,
@@ -117,6 +228,10 @@ def _reply(text: str, outcome: Outcome, *, note: str) -> Reply:
         citations=outcome.citations,
         model=outcome.model,
         timings=outcome.timings,
+        options=outcome.options,
+        window=outcome.window,
+        language=outcome.language,
+        footer=footer,
     )
 
 
@@ -126,11 +241,16 @@ def _chat_turn(turn: Turn, *, is_private: bool) -> ChatTurn:
     return ChatTurn(turn.role, f"{turn.author.name}: {turn.content}" if named else turn.content)
 
 
-def _content(message: Message) -> str:
-    """The message, with the text of its files behind it."""
-    files = [f"[attached: {a.name}]\n{a.text}" for a in message.attachments if not a.problem]
-    return "\n\n".join([message.text, *files]).strip()
+def _provisional(progress: Progress, language: str) -> Provisional:
+    if not progress.total:
+        return Provisional(say("reading_begins", language), progress)
+    return Provisional(say("reading", language, done=progress.done, total=progress.total), progress)
 
 
-def _problem(message: Message) -> str:
-    return "\n".join(a.problem for a in message.attachments if a.problem)
+def _files(message: Message) -> tuple[TextFile, ...]:
+    new = [TextFile(file.name, file.text) for file in message.attachments if not file.problem]
+    return (*new, *(TextFile(file.name, file.text, is_new=False) for file in message.earlier_files))
+
+
+def _problem(message: Message, language: str) -> str:
+    return "\n".join(problem_of(file, language) for file in message.attachments if file.problem)

@@ -5,14 +5,18 @@ BotError
 │   ├── DataDirInUse
 │   └── WrongToken
 ├── CommandError        a command was called wrongly; the text goes to the caller
+│   └── Misused         the same in one of the bot's own phrases
 ├── BrokenPlugin        a plugin file cannot be loaded
 ├── LeaseLost           another worker has taken over: stop at once
 ├── PlatformBusy        send again later
 ├── PlatformRefused     sending will never work: no such channel, no permission
+├── FileRefused         a file cannot be had from its platform
 └── Undecipherable      stored data does not open with this key
 """
 
 from __future__ import annotations
+
+from engine.phrases import say
 
 
 class BotError(Exception):
@@ -32,7 +36,20 @@ class WrongToken(StartError):
 
 
 class CommandError(BotError):
-    pass
+    def told(self, language: str) -> str:
+        """What the caller reads, in this language where there is more than one."""
+        return str(self)
+
+
+class Misused(CommandError):
+    """The phrase `key` of `engine.phrases`, and what its placeholders stand for."""
+
+    def __init__(self, key: str, **values: object) -> None:
+        self.key, self.values = key, values
+        super().__init__(say(key, "en", **values))
+
+    def told(self, language: str) -> str:
+        return say(self.key, language, **self.values)
 
 
 class BrokenPlugin(BotError):
@@ -57,6 +74,14 @@ class PlatformBusy(BotError):
 
 class PlatformRefused(BotError):
     pass
+
+
+class FileRefused(BotError):
+    """The phrase `key` of `engine.phrases` says why to whoever sent the file."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key = key
+        super().__init__(reason)
 
 
 class Undecipherable(BotError):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 from urllib.parse import quote, unquote
 
-from engine.types import Citation
+from engine.types import Citation, Progress, Window
 from engine.types import Decision as EngineDecision
 
 Decision = EngineDecision | Literal["command", "error"]
@@ -44,11 +44,19 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that came along: its text, or why it has none."""
+    """A file that came along: its text, or why it has none, as a phrase of `engine.phrases`.
+
+    Until a worker opens it, it may have neither: the platform still has it, or our own store.
+    """
 
     name: str
     text: str = ""
     problem: str = ""
+    url: str = ""
+    """Where the platform has it; a link, or what else its sender makes of it."""
+    size: int = 0
+    """Bytes, as the platform says."""
+    is_stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +74,12 @@ class Message:
     """What the platform needs to answer in the right place; means nothing to others."""
     job: str = ""
     """Set when no person wrote but a scheduled job is due."""
+    earlier_files: tuple[Attachment, ...] = ()
+    """Of the conversation, newest first, when the message brings none. Never stored with the message."""
     sent_at: float = field(default_factory=time.time)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return json.dumps({**asdict(self), "earlier_files": ()}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Message:
@@ -80,8 +90,17 @@ class Message:
                 "conversation": ConversationKey(**fields["conversation"]),
                 "author": Author(**fields["author"]),
                 "attachments": tuple(Attachment(**attachment) for attachment in fields["attachments"]),
+                "earlier_files": (),
             }
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Provisional:
+    """What is shown until there is an answer: how far a long text was read."""
+
+    text: str
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +113,13 @@ class Reply:
     citations: tuple[Citation, ...] = ()
     model: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    """With `ask_back`: the questions that may have been meant."""
+    window: Window = Window()
+    """What the answer rests on."""
+    language: str = ""
+    footer: str = ""
+    """Shown below the text, and no part of what was said."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -101,7 +127,14 @@ class Reply:
     @classmethod
     def from_json(cls, text: str | bytes) -> Reply:
         fields = json.loads(text)
-        return cls(**{**fields, "citations": tuple(Citation(**c) for c in fields["citations"])})
+        return cls(
+            **{
+                **fields,
+                "citations": tuple(Citation(**citation) for citation in fields["citations"]),
+                "options": tuple(fields["options"]),
+                "window": Window(**fields["window"]),
+            }
+        )
 
     @property
     def is_conversation(self) -> bool:

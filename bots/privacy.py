@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from bots.dead_letters import DeadLetters
+from bots.files import Files
 from bots.history import History
 from bots.message import ConversationKey
+from bots.summaries import Summaries
 from bots.vault import Vault
 
 
 class Privacy:
     """One place that knows every store of what customers wrote."""
 
-    def __init__(self, history: History, vault: Vault, dead_letters: DeadLetters) -> None:
-        self._history, self._vault, self._dead_letters = history, vault, dead_letters
+    def __init__(
+        self,
+        history: History,
+        summaries: Summaries,
+        vault: Vault,
+        files: Files,
+        dead_letters: DeadLetters,
+    ) -> None:
+        self._history, self._summaries = history, summaries
+        self._vault, self._files, self._dead_letters = vault, files, dead_letters
 
     async def purge(self) -> int:
         """Drop everything older than the retention time; return the number of turns, values and letters."""
@@ -22,5 +32,7 @@ class Privacy:
         """Delete what this author said anywhere in the workspace; return the number of turns and letters."""
         for found in {conversation, *await self._history.conversations(conversation, author_id)}:
             await self._vault.forget(found, author_id)
+            await self._files.forget(found, author_id)
+            await self._summaries.forget(found)
         forgotten = await self._history.forget(conversation, author_id)
         return forgotten + await self._dead_letters.forget(conversation, author_id)

@@ -7,7 +7,7 @@ from there and can come back where it left off.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,14 +15,18 @@ from redis.asyncio import Redis
 
 from bots import keys
 from bots.envelope import Envelope
-from bots.message import ConversationKey, Message, Reply
+from bots.errors import FileRefused
+from bots.message import Attachment, ConversationKey, Message, Provisional, Reply
 
 _LIFETIME_SECONDS = 3600
 _MOST_EVENTS = 2000
 
 
 class Relay:
-    """Both ends of the stream. Events: `{"kind": "typing" | "text" | "done" | "post", "turn", "text", …}`."""
+    """Both ends of the stream.
+
+    Events: `{"kind": "typing" | "progress" | "text" | "done" | "post", "turn", "text", …}`.
+    """
 
     def __init__(self, redis: Redis, blocking: Redis, envelope: Envelope) -> None:
         self._redis: Any = redis
@@ -73,10 +77,21 @@ class RelaySender:
         await self.edit(message, message.id, text)
         return message.id
 
+    async def fetch(self, message: Message, file: Attachment) -> bytes:
+        raise FileRefused("not_fetched", "the web page and the terminal send files with the message")
+
+    async def progress(self, message: Message, provisional: Provisional) -> bool:
+        event = {"kind": "progress", "turn": message.id, "text": provisional.text}
+        await self._relay.publish(message.conversation, {**event, **asdict(provisional.progress)})
+        return True
+
     async def edit(self, message: Message, ref: str, text: str) -> None:
         """The whole text so far: showing it again changes nothing."""
         kind = "post" if message.job else "text"
         await self._relay.publish(message.conversation, {"kind": kind, "turn": message.id, "text": text})
+
+    async def offer(self, message: Message, ref: str, text: str, options: Sequence[str]) -> None:
+        """The last event carries them."""
 
     async def finish(self, message: Message, text: str, reply: Reply) -> None:
         event = {"kind": "done", "turn": message.id, **asdict(reply), "text": text}

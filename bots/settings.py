@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import NoDecode
 
 from bots.errors import StartError
-from engine.settings import PREFIX, SETTINGS_FILE, EngineSettings, UnknownSettings, check_environment
-
-Listed = Annotated[tuple[str, ...], NoDecode]
+from engine.settings import (
+    PREFIX,
+    SETTINGS_FILE,
+    EngineSettings,
+    Listed,
+    UnknownSettings,
+    check_environment,
+)
 
 
 class Settings(EngineSettings):
@@ -34,17 +38,9 @@ class Settings(EngineSettings):
     master_key_command: str | None = None
     auto_channels: Listed = ()
     """`platform:channel` each: there every message is answered."""
+    show_basis: bool = False
+    """Whether answers say what they rest on: passages, and how much of the conversation."""
     retention_days: int = Field(90, ge=1)
-
-    @field_validator("plugins", "auto_channels", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        """A comma-separated line from the environment, a list from the settings file."""
-        return (
-            tuple(part.strip() for part in value.split(",") if part.strip())
-            if isinstance(value, str)
-            else value
-        )
 
     @field_validator("auto_channels")
     @classmethod

@@ -25,6 +25,7 @@ from bots.errors import DataDirInUse, StartError
 from bots.redis_server import commands_client, redis_for, start_child
 from bots.settings import Settings, folder, secret
 from engine.client import EngineClient
+from engine.embedder_package import package_problem
 from engine.library import Library
 from engine.log import logger
 
@@ -202,6 +203,8 @@ async def _say_what_runs(settings: Settings, say: Say) -> None:
         await client.close()
     say(f"model      {describe_model(state.get('model', '?'))}")
     say(f"knowledge  {state.get('passages', 0)} passages")
+    if settings.embedder is None and (problem := package_problem()):
+        say(f"search     {problem}")
     say(f"engine     http://{settings.engine_host}:{settings.engine_port}/v1")
     for platform in _platforms(settings):
         say(f"{platform:10} starting; it says when it is connected")

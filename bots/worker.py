@@ -20,12 +20,14 @@ from bots.history import History
 from bots.inbox import Entry, Inbox
 from bots.jobs import Jobs
 from bots.lease import Lease
-from bots.message import Message, Reply
+from bots.message import Message, Provisional, Reply
+from bots.opener import Opener
 from bots.tasks import end
 from bots.turns import Turns, TurnState
 from bots.vault import Vault
 from engine.errors import EngineError
 from engine.log import logger
+from engine.phrases import say
 
 MOST_ATTEMPTS = 5
 MOST_AT_ONCE = 64
@@ -40,7 +42,6 @@ _DRAIN_SECONDS = 5
 _PLATFORM_PATIENCE = 3600.0
 _ENGINE_PATIENCE = 600.0
 _LONGEST_PAUSE = 15.0
-_SORRY = "Sorry, I cannot answer at the moment. Please try again later, or ask for a colleague."
 
 log = logger("bots.worker")
 
@@ -59,11 +60,13 @@ class Worker:
         desk: Desk,
         jobs: Jobs | None,
         senders: Mapping[str, Sender],
+        opener: Opener,
         retry_seconds: float = 1.0,
         engine_patience: float = _ENGINE_PATIENCE,
     ) -> None:
         self._inbox, self._lease, self._turns, self._vault = inbox, lease, turns, vault
         self._history, self._desk, self._jobs, self._senders = history, desk, jobs, senders
+        self._opener = opener
         self._retry_seconds, self._engine_patience = retry_seconds, engine_patience
         self._tails: dict[str, asyncio.Task[None]] = {}
         self._in_hand: set[asyncio.Task[None]] = set()
@@ -166,6 +169,7 @@ class Worker:
                     reply = await self._answer(message, sender, state)
                 turns = self._history.entries(message, reply) if reply.is_conversation else []
                 await self._inbox.finish(entry, self._lease.token, turns)
+                await self._remember(message, reply)
                 return
             except (LeaseLost, RedisError):
                 raise
@@ -196,15 +200,29 @@ class Worker:
             await delivery.finish(state.reply)
         return state.reply
 
+    async def _remember(self, message: Message, reply: Reply) -> None:
+        """See to the conversation's summary, before its next message, where the model did not see it all."""
+        if not reply.window.turns_left_out:
+            return
+        try:
+            async with self._room:
+                await self._desk.remember(message)
+        except (EngineError, RedisError) as error:
+            log.warning("the conversation's summary stays as it is until the next answer", reason=str(error))
+
     async def _generate(self, message: Message, sender: Sender, delivery: Delivery) -> Reply:
         text, reply = "", None
-        async with _typing(sender, message), aclosing(self._desk.answer(message)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, Reply):
-                    reply = piece
-                else:
-                    text += piece
-                    await delivery.show(text)
+        async with _typing(sender, message):
+            opened = await self._opener.open(message, sender.fetch)
+            async with aclosing(self._desk.answer(opened)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Reply):
+                        reply = piece
+                    elif isinstance(piece, Provisional):
+                        await delivery.progress(piece)
+                    else:
+                        text += piece
+                        await delivery.show(text)
         assert reply is not None
         return reply
 
@@ -215,12 +233,16 @@ class Worker:
         delivery = Delivery(sender, self._vault, self._turns, entry.message, state)
         try:
             await delivery.begin()
-            await delivery.finish(state.reply or Reply(_SORRY, decision="error"))
+            await delivery.finish(state.reply or await self._sorry(entry.message))
         except RedisError:
             raise
         except Exception as error:  # what failed five times may well fail here: it must still end
             log.error("the author could not be told", reason=str(error))
         await self._inbox.bury(entry, self._lease.token, "too many attempts")
+
+    async def _sorry(self, message: Message) -> Reply:
+        language = await self._desk.language(message)
+        return Reply(say("sorry", language), decision="error", language=language)
 
 
 @contextlib.asynccontextmanager

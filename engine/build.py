@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
+from engine.calibration_store import CalibrationStore
 from engine.embedder import load_embedder
 from engine.errors import BadRequest
 from engine.generation import Generator
@@ -52,4 +53,5 @@ async def build_service(settings: EngineSettings, redis: Redis) -> EngineService
         persona=settings.persona,
         hand_over_below=settings.hand_over_below,
         max_answer_tokens=settings.max_answer_tokens,
+        calibration=CalibrationStore(redis, knowledge.embedder.name if knowledge.embedder else ""),
     )

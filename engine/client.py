@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any
 
 import aiohttp
 
 from engine.openai_stream import Completion, body, stream_chat
-from engine.types import ChatRequest, Outcome
+from engine.types import ChatRequest, Outcome, Piece
 
 _SILENCE_SECONDS = 300
 
@@ -29,8 +30,8 @@ class EngineClient:
             self._session = aiohttp.ClientSession(timeout=timeout)
         return self._session
 
-    async def chat(self, request: ChatRequest) -> AsyncGenerator[str | Outcome, None]:
-        """Yield pieces of text, then one `Outcome`. Closing the iterator stops the generation.
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[Piece, None]:
+        """Yield pieces of the answer, its `Outcome` last. Closing the iterator stops the generation.
 
         Raises what `engine.openai_stream.stream_chat` raises.
         """
@@ -39,6 +40,9 @@ class EngineClient:
             "conversation": request.conversation,
             "knowledge": request.knowledge,
             "task": request.task,
+            "summary": request.summary,
+            "language": request.language,
+            "files": [asdict(file) for file in request.files],
         }
         pieces = stream_chat(self._http, f"{self._url}/v1/chat/completions", content, self._headers)
         async with aclosing(pieces):

@@ -9,17 +9,29 @@ import json
 import re
 import time
 import uuid
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from engine.errors import EngineError
-from engine.types import ChatRequest, ChatTurn, Outcome, Role, Sampling, Task, TokenLogprob
+from engine.types import (
+    ChatRequest,
+    ChatTurn,
+    Outcome,
+    Progress,
+    Role,
+    Sampling,
+    Task,
+    TextFile,
+    TokenLogprob,
+)
 
 _ANSWER_SECONDS = 300
 _MOST_TOKENS = 32_768
 _MOST_ALTERNATIVES = 20
+_MOST_FILES = 64
 # Half a character, which JSON can carry ("\ud83d") and UTF-8 cannot.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -52,6 +64,19 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class FileBody(BaseModel):
+    """A text that the customer sent, with the message or, when not `is_new`, earlier."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[_Text, Field(max_length=255)]
+    text: _Text
+    is_new: bool = True
+
+    def to_file(self) -> TextFile:
+        return TextFile(self.name, self.text, self.is_new)
+
+
 class FrontdeskOptions(BaseModel):
     """The field that is ours."""
 
@@ -60,6 +85,9 @@ class FrontdeskOptions(BaseModel):
     conversation: str = ""
     knowledge: bool = True
     task: Task = "answer"
+    summary: _Text = ""
+    language: Annotated[str, Field(max_length=8)] = ""
+    files: Annotated[list[FileBody], Field(max_length=_MOST_FILES)] = []
 
 
 class ChatBody(BaseModel):
@@ -115,6 +143,9 @@ class ChatBody(BaseModel):
             conversation=self.frontdesk.conversation,
             knowledge=self.frontdesk.knowledge,
             task=self.frontdesk.task,
+            summary=self.frontdesk.summary,
+            language=self.frontdesk.language,
+            files=tuple(file.to_file() for file in self.frontdesk.files),
             deadline=time.monotonic() + _ANSWER_SECONDS,
         )
 
@@ -134,6 +165,10 @@ class Shape:
         }
         ours = {"frontdesk": outcome.extras()} if outcome else {}
         return {**self._base, "object": "chat.completion.chunk", "choices": [choice], **ours}
+
+    def progress(self, progress: Progress) -> dict[str, Any]:
+        """A chunk without text, which other clients pass over."""
+        return {**self.chunk({}), "frontdesk": {"progress": asdict(progress)}}
 
     def usage(self, outcome: Outcome) -> dict[str, Any]:
         return {**self._base, "object": "chat.completion.chunk", "choices": [], "usage": _usage(outcome)}

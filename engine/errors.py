@@ -10,7 +10,8 @@ EngineError
 │   └── RemoteFailed      another server broke its promise in the middle of an answer
 ├── ModelUnusable         the model directory cannot be loaded
 ├── UnreadableDocument    a file that cannot become knowledge
-└── BadTrainingData       a line of the training data is not a dialogue
+├── BadTrainingData       a line of the training data is not a dialogue
+└── BadEvaluationData     a line of the labelled questions is none
 """
 
 from __future__ import annotations
@@ -86,3 +87,8 @@ class UnreadableDocument(EngineError):
 class BadTrainingData(EngineError):
     status = 400
     code = "bad_training_data"
+
+
+class BadEvaluationData(EngineError):
+    status = 400
+    code = "bad_evaluation_data"

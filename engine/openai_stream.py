@@ -7,6 +7,7 @@ in a chunk of its own with no choices, `[DONE]` or just the end of the body. An 
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from engine.errors import (
     Unavailable,
     UnknownModel,
 )
-from engine.types import ChatTurn, FinishReason, Sampling, TokenLogprob, Usage
+from engine.types import ChatTurn, FinishReason, Progress, Sampling, TokenLogprob, Usage
 
 # vLLM's own, and of OpenAI's what not every server has.
 _UNCOMMON = (
@@ -72,14 +73,19 @@ def body(turns: tuple[ChatTurn, ...] | list[ChatTurn], sampling: Sampling, model
 
 async def stream_chat(
     session: aiohttp.ClientSession, url: str, request: Mapping[str, Any], headers: Mapping[str, str]
-) -> AsyncGenerator[str | Completion, None]:
+) -> AsyncGenerator[str | Progress | Completion, None]:
     """Yield pieces of text, then one `Completion`. Closing the iterator closes the connection.
+
+    Our own server also tells its progress.
 
     Raises `Unavailable` when the server cannot be reached or says 429 or 5xx, `Unauthorised` on 401,
     `UnknownModel` on 404, `BadRequest` on other 4xx, `RemoteFailed` when the answer breaks off.
     """
     try:
-        async with session.post(url, json=request, headers=headers) as response:
+        # A file: aiohttp warns of large bodies in one piece, and a customer's text may be 10 MB.
+        content = io.BytesIO(json.dumps(request).encode())
+        headers = {"Content-Type": "application/json", **headers}
+        async with session.post(url, data=content, headers=headers) as response:
             if response.status != 200:
                 raise await _error(response)
             async for item in _read(response):
@@ -90,7 +96,7 @@ async def stream_chat(
         raise Unavailable(f"The model's server at {url} cannot be reached.") from error
 
 
-async def _read(response: aiohttp.ClientResponse) -> AsyncGenerator[str | Completion, None]:
+async def _read(response: aiohttp.ClientResponse) -> AsyncGenerator[str | Progress | Completion, None]:
     completion, is_finished = Completion(), False
     logprobs: list[TokenLogprob] = []
     async for chunk in _events(response):
@@ -100,7 +106,10 @@ async def _read(response: aiohttp.ClientResponse) -> AsyncGenerator[str | Comple
         if usage := chunk.get("usage"):
             completion.usage = Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
         if extras := chunk.get("frontdesk"):
-            completion.extras = extras
+            if progress := extras.get("progress"):
+                yield Progress(progress["done"], progress["total"])
+            else:
+                completion.extras = extras
         for choice in chunk.get("choices") or ():
             if text := (choice.get("delta") or {}).get("content"):
                 yield text

@@ -23,7 +23,7 @@ from engine.completions import ChatBody, Shape, error_body, sse
 from engine.errors import BadRequest, EngineError, Unauthorised, Unavailable, UnknownModel
 from engine.health import Metrics, Readiness
 from engine.service import EngineService
-from engine.types import Outcome
+from engine.types import Outcome, Piece, Progress
 
 _T = TypeVar("_T")
 
@@ -113,9 +113,7 @@ def check_bind(host: str, key: str | None) -> None:
         raise BadRequest(f"engine_host {host} can be reached by others: set FRONTDESK_ENGINE_KEY as well.")
 
 
-async def _observed(
-    answer: AsyncGenerator[str | Outcome, None], metrics: Metrics
-) -> AsyncGenerator[str | Outcome, None]:
+async def _observed(answer: AsyncGenerator[Piece, None], metrics: Metrics) -> AsyncGenerator[Piece, None]:
     """The same answer, counted. A decoupled task lets a closed reader cancel at any point."""
     started, is_first = time.monotonic(), True
     async with aclosing(answer):
@@ -123,7 +121,7 @@ async def _observed(
             if isinstance(item, Outcome):
                 metrics.decisions.labels(item.decision).inc()
                 metrics.tokens.inc(item.usage.completion_tokens)
-            elif is_first:
+            elif is_first and isinstance(item, str):
                 is_first = False
                 metrics.first_text.observe(time.monotonic() - started)
             yield item
@@ -142,23 +140,23 @@ async def _while_connected(work: Coroutine[Any, Any, _T], request: Request) -> _
         task.cancel()
 
 
-async def _first(answer: AsyncGenerator[str | Outcome, None]) -> str | Outcome:
+async def _first(answer: AsyncGenerator[Piece, None]) -> Piece:
     return await anext(answer)
 
 
-async def _collect(answer: AsyncGenerator[str | Outcome, None]) -> tuple[str, Outcome]:
+async def _collect(answer: AsyncGenerator[Piece, None]) -> tuple[str, Outcome]:
     text, outcome = "", Outcome()
     async with aclosing(answer):
         async for item in answer:
             if isinstance(item, Outcome):
                 outcome = item
-            else:
+            elif isinstance(item, str):
                 text += item
     return text, outcome
 
 
 async def _events(
-    first: str | Outcome, answer: AsyncGenerator[str | Outcome, None], shape: Shape, include_usage: bool
+    first: Piece, answer: AsyncGenerator[Piece, None], shape: Shape, include_usage: bool
 ) -> AsyncGenerator[str, None]:
     """Server-sent events. Starlette closes this when the client goes away, which closes the answer."""
     async with aclosing(answer):
@@ -169,6 +167,8 @@ async def _events(
                     yield sse(shape.chunk({}, item))
                     if include_usage:
                         yield sse(shape.usage(item))
+                elif isinstance(item, Progress):
+                    yield sse(shape.progress(item))
                 else:
                     yield sse(shape.chunk({"content": item}))
         except EngineError as error:
@@ -176,9 +176,7 @@ async def _events(
         yield "data: [DONE]\n\n"
 
 
-async def _chain(
-    first: str | Outcome, rest: AsyncGenerator[str | Outcome, None]
-) -> AsyncGenerator[str | Outcome, None]:
+async def _chain(first: Piece, rest: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
     yield first
     async for item in rest:
         yield item

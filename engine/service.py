@@ -12,20 +12,21 @@ from contextlib import aclosing
 from dataclasses import replace
 from itertools import accumulate
 
+from engine.answering import KnowledgeAnswer, Voice
+from engine.calibration_store import DEFAULT_THRESHOLD, CalibrationStore
+from engine.condensing import condense
+from engine.context import fit_request, window_of
+from engine.deciding import Thresholds
 from engine.errors import BadRequest
 from engine.filter import Finding, Placeholders, mask, normalise, redact, stream
-from engine.fitting import Fitted, fit
 from engine.generation import Ended, Generator
-from engine.index import Hit
 from engine.knowledge import KnowledgeBase
-from engine.prompt import ask, system_turn
-from engine.smalltalk import NOT_FOUND, reply_to
-from engine.support import SentenceCutter, Support, has_substance
+from engine.languages import detect
+from engine.reading import read
+from engine.routing import route
 from engine.tasks import draft, summarise
-from engine.types import ChatRequest, ChatTurn, Outcome, Stopwatch, TokenLogprob, Window
+from engine.types import ChatRequest, ChatTurn, Outcome, Piece, Progress, Stopwatch, TextFile, TokenLogprob
 
-# A passage goes into the prompt when its score is at least this share of the best one's.
-_WORTH_READING = 0.6
 # The longest message that is looked at: a wall against work before anything was counted.
 MAX_MESSAGE_CHARACTERS = 10 * 1024 * 1024
 
@@ -39,21 +40,25 @@ class EngineService:
         knowledge: KnowledgeBase,
         *,
         persona: str,
-        hand_over_below: float,
+        hand_over_below: float | None,
         max_answer_tokens: int,
+        calibration: CalibrationStore | None = None,
     ) -> None:
+        """`hand_over_below` wins over the `calibration`, and that over the default."""
         self.generator, self.knowledge = generator, knowledge
-        self._persona, self._hand_over_below = persona, hand_over_below
-        self._max_answer_tokens = max_answer_tokens
+        self._voice, self._hand_over_below = Voice(persona, max_answer_tokens), hand_over_below
+        self._calibration = calibration
 
-    async def chat(self, request: ChatRequest) -> AsyncGenerator[str | Outcome, None]:
-        """Yield pieces of the answer's text, then one `Outcome`. Closing the iterator cancels.
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[Piece, None]:
+        """Yield pieces of the answer, its `Outcome` last. Closing the iterator cancels.
 
         Raises `BadRequest` for a request without a message, `ContextTooLong` for one that cannot fit,
         and what the generator raises.
         """
         watch = Stopwatch()
-        request, placeholders = _redacted(_checked(request))
+        # In a thread: a text of megabytes takes seconds.
+        request, placeholders = await asyncio.to_thread(_redacted, _checked(request))
+        request = replace(request, language=detect(request.turns[-1].content, request.language))
         watch.lap("filter_ms")
         outgoing = stream(self._outgoing(placeholders))
         generated = shown = ""
@@ -65,6 +70,9 @@ class EngineService:
                     # Tokens would tell what the filter took out of the text.
                     logprobs = _of_text(item.logprobs, generated) if shown + rest == generated else ()
                     yield replace(item, model=self.generator.name, timings=watch.total(), logprobs=logprobs)
+                    continue
+                if isinstance(item, Progress):
+                    yield item
                     continue
                 generated += item
                 if released := outgoing.feed(item):
@@ -85,127 +93,62 @@ class EngineService:
 
         return replace_finding
 
-    def _answer(self, request: ChatRequest, watch: Stopwatch) -> AsyncGenerator[str | Outcome, None]:
-        if request.task == "summarise":
-            return summarise(self.generator, request, watch)
-        if request.task == "draft":
-            return draft(self.generator, request, watch)
+    def _answer(self, request: ChatRequest, watch: Stopwatch) -> AsyncGenerator[Piece, None]:
+        match request.task:
+            case "summarise":
+                return summarise(self.generator, request, watch)
+            case "draft":
+                return draft(self.generator, request, watch)
+            case "condense":
+                return condense(self.generator, request, watch)
         return self._from_knowledge(request, watch) if request.knowledge else self._freely(request, watch)
 
-    async def _freely(self, request: ChatRequest, watch: Stopwatch) -> AsyncGenerator[str | Outcome, None]:
+    async def _from_knowledge(self, request: ChatRequest, watch: Stopwatch) -> AsyncGenerator[Piece, None]:
+        threshold = await self._threshold()
+        routed = await route(request, self.generator, self.knowledge, threshold)
+        if routed.is_about_texts:
+            embedder = self.knowledge.embedder
+            answer = read(self.generator, routed.request, watch, embedder, evidence=routed.evidence)
+        else:
+            answer = KnowledgeAnswer(
+                routed.request,
+                self.generator,
+                self.knowledge,
+                voice=self._voice,
+                thresholds=Thresholds(threshold),
+                watch=watch,
+            ).run()
+        async with aclosing(answer) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _threshold(self) -> float:
+        if self._calibration is not None:
+            return await self._calibration.threshold(self._hand_over_below)
+        return DEFAULT_THRESHOLD if self._hand_over_below is None else self._hand_over_below
+
+    async def _freely(self, request: ChatRequest, watch: Stopwatch) -> AsyncGenerator[Piece, None]:
         """The model alone, as any OpenAI-compatible server would answer."""
-        fitted = self._fit(request, ())
-        async with aclosing(self._generate(fitted, request)) as pieces:
+        voice = self._voice
+        fitted = fit_request(
+            request, self.generator, persona=voice.persona, max_answer_tokens=voice.max_answer_tokens
+        )
+        sampling = request.sampling
+        if sampling.max_tokens is None:
+            sampling = replace(sampling, max_tokens=voice.max_answer_tokens)
+        pieces = self.generator.generate(fitted.turns, sampling, request.deadline, request.conversation)
+        async with aclosing(pieces):
             async for item in pieces:
                 if isinstance(item, Ended):
                     watch.lap("generation_ms")
                     yield Outcome(
                         usage=item.usage,
                         finish_reason=item.finish_reason,
-                        window=_window(fitted),
+                        window=window_of(fitted),
                         logprobs=item.logprobs,
                     )
                 else:
                     yield item
-
-    async def _from_knowledge(
-        self, request: ChatRequest, watch: Stopwatch
-    ) -> AsyncGenerator[str | Outcome, None]:
-        message = request.turns[-1].content
-        if known := reply_to(message, self._persona):
-            text, decision = known
-            yield text
-            yield Outcome(decision=decision)
-            return
-        # Fitted before the search: a message that is too long is told so, whatever it asks.
-        self._fit(request, ())
-        hits = (await self.knowledge.search(_query(request))).hits
-        watch.lap("search_ms")
-        if not hits or hits[0].score < self._hand_over_below:
-            yield NOT_FOUND
-            yield Outcome(decision="hand_over", confidence=hits[0].score if hits else 0.0)
-            return
-        worth = [hit for hit in hits if hit.score >= _WORTH_READING * hits[0].score]
-        async with aclosing(self._supported(request, worth, watch)) as answer:
-            async for item in answer:
-                yield item
-
-    async def _supported(
-        self, request: ChatRequest, hits: Sequence[Hit], watch: Stopwatch
-    ) -> AsyncGenerator[str | Outcome, None]:
-        """Generate from the passages and release what they support; quote if nothing is.
-
-        What comes first must also be about the question: a true sentence may answer another one.
-        """
-        fitted = self._fit(request, [f"{hit.passage.heading}\n{hit.passage.text}" for hit in hits])
-        read = list(hits[: fitted.passages_used]) or [hits[0]]
-        support, cutter = Support([hit.passage.text for hit in read]), SentenceCutter()
-        is_relevant = self.knowledge.relevance(_query(request), hits[0].passage.text)
-        opening, cited = "", set[int]()
-        ended = Ended("stop", usage=Outcome().usage)
-        async with aclosing(self._generate(fitted, request)) as pieces:
-            async for item in pieces:
-                if isinstance(item, Ended):
-                    ended = item
-                    finished = [cutter.close()] if item.finish_reason == "stop" else []
-                else:
-                    finished = list(cutter.feed(item))
-                for sentence in finished:
-                    if (row := support.find(sentence)) is None:
-                        continue
-                    if cited:
-                        yield sentence
-                    elif not has_substance(sentence):
-                        opening += sentence
-                        continue
-                    elif await asyncio.to_thread(is_relevant, sentence):
-                        yield (opening + sentence).lstrip()
-                    else:
-                        continue
-                    cited.add(row)
-        watch.lap("generation_ms")
-        if not cited:
-            cited.add(0)
-            yield read[0].passage.text
-        yield Outcome(
-            confidence=hits[0].score,
-            citations=tuple(read[row].citation() for row in sorted(cited)),
-            usage=ended.usage,
-            finish_reason="stop",
-            window=_window(fitted),
-        )
-
-    def _generate(self, fitted: Fitted, request: ChatRequest) -> AsyncGenerator[str | Ended, None]:
-        sampling = request.sampling
-        if sampling.max_tokens is None:
-            sampling = replace(sampling, max_tokens=self._max_answer_tokens)
-        if request.knowledge:  # what is shown is chosen from what is generated: tokens are not told
-            sampling = replace(sampling, logprobs=None)
-        return self.generator.generate(fitted.turns, sampling, request.deadline, request.conversation)
-
-    def _fit(self, request: ChatRequest, passages: Sequence[str]) -> Fitted:
-        *earlier, message = request.turns
-        given = [turn for turn in earlier if turn.role == "system"]
-        system = (
-            ChatTurn("system", "\n\n".join(turn.content for turn in given))
-            if given
-            else system_turn(self._persona)
-            if request.knowledge
-            else None
-        )
-        # Room for the answer, but never more than half of the context.
-        reserved = min(
-            request.sampling.max_tokens or self._max_answer_tokens, self.generator.context_length // 2
-        )
-        return fit(
-            system=system,
-            passages=passages,
-            history=[turn for turn in earlier if turn.role != "system"],
-            message=message.content,
-            ask=ask,
-            count=self.generator.count,
-            budget=self.generator.context_length - reserved,
-        )
 
 
 def _of_text(logprobs: Sequence[TokenLogprob], text: str) -> tuple[TokenLogprob, ...]:
@@ -224,31 +167,31 @@ def _of_text(logprobs: Sequence[TokenLogprob], text: str) -> tuple[TokenLogprob,
 
 
 def _checked(request: ChatRequest) -> ChatRequest:
-    if not request.turns or request.turns[-1].role != "user":
+    if not request.turns or (request.task != "condense" and request.turns[-1].role != "user"):
         raise BadRequest("The last message must be the user's.")
-    if not request.turns[-1].content.strip():
+    if not request.turns[-1].content.strip() and not request.files:
         raise BadRequest("The message is empty: write what you would like to know.")
-    if sum(len(turn.content) for turn in request.turns) > MAX_MESSAGE_CHARACTERS:
-        raise BadRequest(f"The messages are longer than {MAX_MESSAGE_CHARACTERS:,} characters together.")
+    given = [turn.content for turn in request.turns] + [file.text for file in request.files]
+    if sum(map(len, given)) > MAX_MESSAGE_CHARACTERS:
+        raise BadRequest(
+            f"The messages and files are longer than {MAX_MESSAGE_CHARACTERS:,} characters together."
+        )
     return request
 
 
 def _redacted(request: ChatRequest) -> tuple[ChatRequest, Placeholders]:
     """The request without sensitive values; numbering goes on behind placeholders already there."""
     placeholders = Placeholders()
-    for turn in request.turns:
-        placeholders.reserve(turn.content)
+    for text in (
+        *(turn.content for turn in request.turns),
+        request.summary,
+        *(f.text for f in request.files),
+    ):
+        placeholders.reserve(text)
     turns = tuple(ChatTurn(turn.role, redact(turn.content, placeholders)) for turn in request.turns)
-    return replace(request, turns=turns), placeholders
-
-
-def _query(request: ChatRequest) -> str:
-    """What to search for. A message too short to stand alone takes the one before it along."""
-    asked = [turn.content for turn in request.turns if turn.role == "user"]
-    if len(asked[-1].split()) < 4:
-        return "\n".join(asked[-2:])
-    return asked[-1]
-
-
-def _window(fitted: Fitted) -> Window:
-    return Window(fitted.passages_used, fitted.turns_used, fitted.turns_left_out)
+    files = tuple(
+        TextFile(redact(file.name, placeholders), redact(file.text, placeholders), file.is_new)
+        for file in request.files
+    )
+    summary = redact(request.summary, placeholders)
+    return replace(request, turns=turns, files=files, summary=summary), placeholders

@@ -9,14 +9,24 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "FRONTDESK_"
 SETTINGS_FILE = Path("frontdesk.toml")
+
+
+def _listed(value: Any) -> Any:
+    """A comma-separated line from the environment, a list from the settings file."""
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
+
+
+Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class UnknownSettings(ValueError):
@@ -44,8 +54,11 @@ class EngineSettings(BaseSettings):
     engine_port: int = Field(8717, ge=0, le=65535)
     engine_key: SecretStr | None = None
     knowledge: Path | None = None
-    hand_over_below: float = Field(0.42, ge=0, le=1)
-    """Confidence under which the bot says that it does not know."""
+    """A folder or file that is learned at every start, and again whenever it changes."""
+    allowed_hosts: Listed = ()
+    """Hosts whose pages `learn` may fetch: `docs.example.org`, `*.example.org`, `10.0.0.7:8080`."""
+    hand_over_below: float | None = Field(None, ge=0, le=1)
+    """Confidence under which the bot says that it does not know; without it what `calibrate` found counts."""
     max_answer_tokens: int = Field(256, ge=1)
     precision: Literal["float32", "bfloat16", "int8"] | None = None
     """Of the local model. Without it bfloat16 on a GPU and on processors that have it, else float32."""

@@ -1,4 +1,4 @@
-"""What a model does with a text it is given: summarise it in segments, draft a news item from notes.
+"""What a model does with a text it is given: summarise it, draft a news item from notes.
 
 Both are held to the text: a sentence that the text does not support is dropped, and where nothing is
 left the text's own sentences stand in.
@@ -8,87 +8,202 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter, deque
-from collections.abc import AsyncGenerator, Iterable
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Any
 
-from engine.chunker import windows
 from engine.documents import sentences
-from engine.generation import Ended, Generator
-from engine.lexical import content_terms
-from engine.support import SentenceCutter, Support, has_substance
-from engine.types import ChatRequest, ChatTurn, Outcome, Sampling, Stopwatch, Usage
+from engine.generation import Generator
+from engine.languages import detect
+from engine.long_text import LongText, Stretch, share_of
+from engine.phrases import say
+from engine.prompt import as_data, fill
+from engine.terms import content_terms
+from engine.types import ChatRequest, ChatTurn, Outcome, Piece, Progress, Stopwatch, TextFile, Usage, Window
+from engine.writing import add, has_time, in_order, sources_of, write
 
-_SUMMARISE = "Summarise the following text in one or two sentences.\n\n{text}"
-_DRAFT = "Write a short news item from these notes: a headline, then one paragraph. Add no facts.\n\n{text}"
-# Windows of one text that the model summarises at once: the batch takes them together.
-_AT_ONCE = 4
-# A text of more windows is told in this many of its own sentences: the model would take minutes.
+# Windows of a text that are read: of a longer one the most central, spread over the whole.
 _MOST_WINDOWS = 24
-_MOST_POINTS = 8
+_MOST_WINDOW_TOKENS = 1024
 _OVERLAP_SHARE = 8
-# Characters a token, twice what is usual: a longer text has too many windows without counting.
-_LONG_TOKEN = 8
+_MOST_POINTS = 8
+# Points that are made one at a time when there are too many.
+_MOST_JOINED = 4
+# Characters a token: fewer than usual, to guess how long a window is, and twice what is usual, beyond which
+# a text has too many windows without counting.
+_SHORT_TOKEN, _LONG_TOKEN = 3, 8
+# Places in each part of a long text that are compared.
+_MOST_PLACES = 32
+# The beginning of a text that tells its language.
+_TELLING_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """One thing that a text says, and where it says it."""
+
+    text: str
+    sources: tuple[Stretch, ...]
 
 
 async def summarise(
     generator: Generator, request: ChatRequest, watch: Stopwatch
-) -> AsyncGenerator[str | Outcome, None]:
-    """Slide over the text, summarise each window, and yield one point a window as it is ready, in order.
+) -> AsyncGenerator[Piece, None]:
+    """Slide over the request's files, or its message, summarise each window, then the summaries.
 
-    A text of one window becomes plain text, a longer one a list. Beyond 24 windows the model is not asked:
-    the text's own most central sentences are the summary.
+    Yields `Progress` while reading, then at most 8 points in the text's order, each with its source, or
+    plain sentences for a text of one window. Of a text beyond 24 windows the most central are read, spread
+    over the whole, and the reply says how much that was.
     """
-    text = request.turns[-1].content
-    room = generator.context_length // 2
-    usage, told = Usage(), set[str]()
-    cut = await asyncio.to_thread(_segments, text, generator.tokenizer, room)
-    async with aclosing(_points(generator, cut, request)) as points:
-        async for point, used in points:
-            usage = Usage(
-                usage.prompt_tokens + used.prompt_tokens, usage.completion_tokens + used.completion_tokens
-            )
-            if point not in told:
-                yield point if len(cut) == 1 else f"- {point}" if not told else f"\n- {point}"
-                told.add(point)
-    if not cut:
-        central = await asyncio.to_thread(central_sentences, text, _MOST_POINTS)
-        yield "\n".join(f"- {_bare(point)}" for point in central)
+    files = request.files or (TextFile(say("your_text", request.language), request.turns[-1].content),)
+    request = replace(request, language=_language(request, files))
+    texts = [LongText(file.name, file.text) for file in files if file.text.strip()]
+    size = min(generator.context_length // 2, _MOST_WINDOW_TOKENS)
+    chosen = await asyncio.to_thread(_chosen, texts, generator.tokenizer, size)
+    watch.lap("search_ms")
+    summary = _Summary(generator, request)
+    async with aclosing(summary.run(chosen)) as progress:
+        async for step in progress:
+            yield step
+    points = await summary.conclude()
+    watch.lap("generation_ms")
+    share = share_of(summary.read, texts)
+    told = [point.text for point in points]
+    note = share_note("share_summarised", share, request.language)
+    yield (told[0] if len(told) == 1 else "\n".join(f"- {text}" for text in told)) + note
+    # Lines of what was typed mean nothing to anybody.
+    sources = dict.fromkeys(source for point in points for source in point.sources if request.files)
+    yield Outcome(
+        citations=tuple(source.citation() for source in sources),
+        language=request.language,
+        usage=summary.usage,
+        window=Window(passages=len(summary.read), share_read=share),
+    )
+
+
+def _language(request: ChatRequest, files: Sequence[TextFile]) -> str:
+    """The customer's; the text's where they said nothing."""
+    said = request.turns[-1].content if request.files else ""
+    return detect(said, request.language) or detect(files[0].text[:_TELLING_CHARACTERS])
+
+
+def _chosen(texts: Sequence[LongText], tokenizer: Any, size: int) -> list[Stretch]:
+    """The windows to read, in the texts' order."""
+    room = _MOST_WINDOWS * size
+    if sum(map(len, texts)) <= room * _LONG_TOKEN:
+        ahead = chain.from_iterable(text.windows(tokenizer, size, size // _OVERLAP_SHARE) for text in texts)
+        found = list(islice(ahead, _MOST_WINDOWS + 1))
+        if len(found) <= _MOST_WINDOWS:
+            return found
+    whole = sum(map(len, texts))
+    counts = [max(1, _MOST_WINDOWS * len(text) // whole) for text in texts]
+    places = [
+        place for text, count in zip(texts, counts, strict=True) for place in _spread(text, count, size)
+    ]
+    return [next(place.windows(tokenizer, size, 0)) for place in places]
+
+
+def _spread(text: LongText, count: int, size: int) -> list[Stretch]:
+    """The most central place in each of `count` equal parts of the text."""
+    length = size * _SHORT_TOKEN
+    step = max(length, len(text) // (count * _MOST_PLACES))
+    places = [text.lines(start, start + length) for start in range(0, len(text), step)]
+    central = _weights([place.text for place in places])
+    parts = [range(len(places) * row // count, len(places) * (row + 1) // count) for row in range(count)]
+    return [places[max(part, key=lambda row: central[row])] for part in parts if part]
+
+
+class _Summary:
+    """One summary on its way through the windows."""
+
+    def __init__(self, generator: Generator, request: ChatRequest) -> None:
+        self._generator, self._request = generator, request
+        self._points: list[_Point] = []
+        self.read: list[Stretch] = []
+        self.usage = Usage()
+
+    async def run(self, windows: Sequence[Stretch]) -> AsyncGenerator[Progress, None]:
+        """Read the windows, as many as there is time for."""
+        yield Progress(0, len(windows))
+        async with aclosing(in_order(self._window, windows, self._request.deadline)) as made:
+            async for window, point in made:
+                self.read.append(window)
+                self._points.append(point)
+                yield Progress(len(self.read), len(windows))
+        if not self.read:  # no time at all
+            self.read = list(windows)
+            self._points = [self._central(window.sentences()) for window in windows]
+
+    async def _window(self, window: Stretch) -> tuple[Stretch, _Point]:
+        """What the model says of a window, or the sentence that says most of it."""
+        inside = window.sentences()
+        sources = sources_of(inside)
+        point = await self._joined(window.text, [_Point(source.text, (source,)) for source in sources])
+        return window, point or self._central(inside)
+
+    async def _joined(self, text: str, sources: Sequence[_Point]) -> _Point | None:
+        """What the model says of a text in short, held to `sources`; None if nothing of it is left."""
+        turn = fill("summarise", self._request.language, text=as_data(text))
+        written = await write(self._generator, turn, [source.text for source in sources], self._request)
+        self.usage = add(self.usage, written.usage)
+        if not written.sentences:
+            return None
+        said = " ".join(_bare(sentence) for sentence, _ in written.sentences)
+        return _Point(said, tuple(one for _, row in written.sentences for one in sources[row].sources))
+
+    def _central(self, inside: Sequence[Stretch]) -> _Point:
+        best = _most_central([_bare(sentence.text) for sentence in inside])
+        return _Point(_bare(inside[best].text), (inside[best],))
+
+    async def conclude(self) -> list[_Point]:
+        """At most 8 points: too many are made fewer, in as many rounds as that takes."""
+        points = list({point.text: point for point in self._points}.values())
+        while len(points) > _MOST_POINTS:
+            size = min(_MOST_JOINED, math.ceil(len(points) / _MOST_POINTS))
+            groups = [points[start : start + size] for start in range(0, len(points), size)]
+            points = [point async for point in in_order(self._fewer, groups)]
+        return points
+
+    async def _fewer(self, group: Sequence[_Point]) -> _Point:
+        """One point for several."""
+        text = "\n".join(point.text for point in group)
+        joined = await self._joined(text, group) if has_time(self._request.deadline) else None
+        return joined or group[_most_central([point.text for point in group])]
+
+
+async def draft(generator: Generator, request: ChatRequest, watch: Stopwatch) -> AsyncGenerator[Piece, None]:
+    """A headline and a paragraph from notes; where the model adds to them, the notes themselves."""
+    notes = request.turns[-1].content
+    turn = fill("draft", request.language, notes=as_data(notes))
+    text, usage = await supported(generator, turn, notes, request)
+    if not text:
+        lines = [_bare(notes[start:end]).rstrip(".") for start, end in sentences(notes)]
+        headline, *body = [line for line in lines if line] or [notes.strip()]
+        text = f"**{headline}**\n\n" + " ".join(
+            f"{line[0].upper()}{line[1:]}." for line in body or [headline]
+        )
+    yield text
     watch.lap("generation_ms")
     yield Outcome(usage=usage)
 
 
-def _segments(text: str, tokenizer: Any, room: int) -> list[str]:
-    """The text in windows of `room` tokens; none when they would be too many."""
-    if len(text) > _MOST_WINDOWS * room * _LONG_TOKEN:
-        return []
-    found = list(islice(windows(text, tokenizer, room, room // _OVERLAP_SHARE), _MOST_WINDOWS + 1))
-    return [text[window.start : window.end] for window in found] if len(found) <= _MOST_WINDOWS else []
+def share_note(key: str, share: float, language: str) -> str:
+    """How much of a text was read, as a paragraph; nothing when it was all of it."""
+    if share > 0.995:
+        return ""
+    percent = f"{100 * share:.0f}" if share >= 0.01 else "<1"
+    return "\n\n" + say(key, language, percent=percent)
 
 
-async def _points(
-    generator: Generator, segments: Iterable[str], request: ChatRequest
-) -> AsyncGenerator[tuple[str, Usage], None]:
-    """What the model says of each segment, in their order, a few worked on at a time."""
-
-    async def point(segment: str) -> tuple[str, Usage]:
-        written, used = await _supported(generator, _SUMMARISE.format(text=segment), segment, request)
-        return written or _bare(central_sentences(segment, 1)[0]), used
-
-    ahead = iter(segments)
-    working = deque(asyncio.create_task(point(segment)) for segment in islice(ahead, _AT_ONCE))
-    try:
-        while working:
-            made = await working[0]
-            working.popleft()
-            working.extend(asyncio.create_task(point(segment)) for segment in islice(ahead, 1))
-            yield made
-    finally:
-        for task in working:
-            task.cancel()
-        await asyncio.gather(*working, return_exceptions=True)
+async def supported(
+    generator: Generator, turn: ChatTurn, source: str, request: ChatRequest
+) -> tuple[str, Usage]:
+    """What the model writes to `turn`, less what `source` does not support."""
+    written = await write(generator, turn, [source], request)
+    return " ".join(sentence for sentence, _ in written.sentences), written.usage
 
 
 def _bare(sentence: str) -> str:
@@ -96,56 +211,24 @@ def _bare(sentence: str) -> str:
     return sentence.lstrip("-*• ")
 
 
-async def draft(
-    generator: Generator, request: ChatRequest, watch: Stopwatch
-) -> AsyncGenerator[str | Outcome, None]:
-    """A headline and a paragraph from notes; where the model adds to them, the notes themselves."""
-    notes = request.turns[-1].content
-    written, usage = await _supported(generator, _DRAFT.format(text=notes), notes, request)
-    if not written:
-        lines = [_bare(notes[start:end]).rstrip(".") for start, end in sentences(notes)]
-        headline, *body = [line for line in lines if line] or [notes.strip()]
-        written = f"**{headline}**\n\n" + " ".join(
-            f"{line[0].upper()}{line[1:]}." for line in body or [headline]
-        )
-    yield written
-    watch.lap("generation_ms")
-    yield Outcome(usage=usage)
-
-
-async def _supported(
-    generator: Generator, prompt: str, source: str, request: ChatRequest
-) -> tuple[str, Usage]:
-    """What the model writes, less what `source` does not support."""
-    turns = [ChatTurn("user", prompt)]
-    room = generator.context_length - generator.count(turns)
-    if room < 16:  # the template took what was left: the text's own sentences must do
-        return "", Usage()
-    sampling = Sampling(max_tokens=min(room, 160), seed=request.sampling.seed)
-    support, cutter, usage, written = Support([source]), SentenceCutter(), Usage(), list[str]()
-    async with aclosing(
-        generator.generate(turns, sampling, request.deadline, request.conversation)
-    ) as pieces:
-        async for item in pieces:
-            if isinstance(item, Ended):
-                usage = item.usage
-                written.append(cutter.close() if item.finish_reason == "stop" else "")
-            else:
-                written.extend(cutter.feed(item))
-    kept = list(dict.fromkeys(s.strip() for s in written if support.find(s) is not None and has_substance(s)))
-    return " ".join(kept), usage
-
-
 def central_sentences(text: str, count: int) -> list[str]:
-    """The sentences that share most with the whole text, in its order (Luhn 1958: frequent words matter)."""
+    """The sentences that share most with the whole text, in its order."""
     cuts = [text[start:end] for start, end in sentences(text)] or [text.strip()]
     cuts = [cut for cut in cuts if not cut.startswith("#")] or cuts  # a heading says nothing by itself
-    frequency = Counter(content_terms(text))
-
-    def weight(sentence: str) -> float:
-        found = content_terms(sentence)
-        # The root keeps long sentences from winning by length alone.
-        return sum(frequency[term] for term in set(found)) / math.sqrt(len(found) or 1)
-
-    best = sorted(range(len(cuts)), key=lambda row: -weight(cuts[row]))[:count]
+    weights = _weights(cuts)
+    best = sorted(range(len(cuts)), key=lambda row: -weights[row])[:count]
     return [cuts[row] for row in sorted(best)]
+
+
+def _most_central(texts: Sequence[str]) -> int:
+    """The row of the text that shares most with all of them; a heading says nothing by itself."""
+    weights = _weights(texts)
+    return max(range(len(texts)), key=lambda row: (not texts[row].startswith("#"), weights[row]))
+
+
+def _weights(texts: Iterable[str]) -> list[float]:
+    """How much each text shares with all of them (Luhn 1958: frequent words matter)."""
+    found = [Counter(content_terms(text)) for text in texts]
+    frequency = sum(found, Counter[str]())
+    # The root keeps long texts from winning by length alone.
+    return [sum(frequency[term] for term in terms) / math.sqrt(terms.total() or 1) for terms in found]

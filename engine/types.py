@@ -12,7 +12,8 @@ from typing import Any, Literal, Protocol
 
 Role = Literal["system", "user", "assistant"]
 Decision = Literal["answer", "ask_back", "hand_over", "refuse"]
-Task = Literal["answer", "summarise", "draft"]
+Task = Literal["answer", "summarise", "draft", "condense"]
+"""`condense` folds old turns into the conversation's summary."""
 FinishReason = Literal["stop", "length"]
 
 
@@ -139,6 +140,8 @@ class Outcome:
     citations: tuple[Citation, ...] = ()
     options: tuple[str, ...] = ()
     """With `ask_back`: the questions that may have been meant, likeliest first."""
+    found: tuple[str, ...] = ()
+    """Ids of the documents that fit best, best first."""
     language: str = ""
     """Of the answer, ISO 639-1; empty when it was not detected."""
     window: Window = Window()
@@ -157,6 +160,7 @@ class Outcome:
             "confidence": round(self.confidence, 4),
             "citations": [asdict(citation) for citation in self.citations],
             "options": list(self.options),
+            "found": list(self.found),
             "language": self.language,
             "window": asdict(self.window),
             "timings": {name: round(ms, 1) for name, ms in self.timings.items()},
@@ -170,6 +174,7 @@ class Outcome:
             confidence=extras.get("confidence", 1.0),
             citations=tuple(Citation(**citation) for citation in extras.get("citations", ())),
             options=tuple(extras.get("options", ())),
+            found=tuple(extras.get("found", ())),
             language=extras.get("language", ""),
             window=Window(**extras.get("window", {})),
             timings=extras.get("timings", {}),

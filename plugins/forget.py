@@ -8,5 +8,5 @@ async def forget_me(ctx: Context) -> str:
     """Delete everything that you said to me, and my replies to you."""
     count = await ctx.forget_author()
     if not count:
-        return "I have nothing of yours stored."
-    return f"Done: I deleted what you said and my replies to it, {count} turns in all."
+        return ctx.say("nothing_stored")
+    return ctx.say("forgotten", count=count)

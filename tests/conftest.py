@@ -379,8 +379,9 @@ def sample_vectors():
 @pytest.fixture
 async def sample_knowledge(store, embedder, sample_vectors):
     """The sample pages, learned and indexed."""
-    from engine.knowledge import VECTORS_KEY, KnowledgeBase
-    from engine.library import SAMPLE_PAGES
+    from engine.knowledge import KnowledgeBase
+    from engine.lesson import SAMPLE_PAGES
+    from engine.vectors import VECTORS_KEY
 
     knowledge = KnowledgeBase(store.redis, embedder)
     await knowledge.library.learn([SAMPLE_PAGES])
@@ -394,6 +395,7 @@ async def sample_knowledge(store, embedder, sample_vectors):
 @pytest.fixture
 async def sample_service(settings, sample_knowledge, starter):
     """The engine as a newcomer has it: starter model, sample pages, MiniLM."""
+    from engine.calibration_store import DEFAULT_THRESHOLD
     from engine.generation.local import LocalGenerator
     from engine.service import EngineService
 
@@ -401,7 +403,7 @@ async def sample_service(settings, sample_knowledge, starter):
         LocalGenerator(starter),
         sample_knowledge,
         persona=settings.persona,
-        hand_over_below=settings.hand_over_below,
+        hand_over_below=DEFAULT_THRESHOLD,
         max_answer_tokens=settings.max_answer_tokens,
     )
     yield service

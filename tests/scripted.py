@@ -20,6 +20,7 @@ import bots.worker
 from bots import keys
 from bots.build import open_store
 from bots.desk import Desk
+from bots.errors import FileRefused
 from bots.lease import Lease
 from bots.message import Attachment, Author, ConversationKey, Message
 from bots.registry import Registry
@@ -125,11 +126,20 @@ class ScriptedSender:
         await self._step("posted")
         return str(len(posts) - 1)
 
+    async def fetch(self, message, file):
+        raise FileRefused("not_fetched", "there are no files here")
+
+    async def progress(self, message, provisional):
+        return False
+
     async def edit(self, message, ref, text):
         await self._step("edit")
         self._state["posts"][int(ref)]["text"] = text
         self._show(text)
         await self._step("edited")
+
+    async def offer(self, message, ref, text, options):
+        """Nothing more than the text."""
 
     async def finish(self, message, text, reply):
         await self._step("finish")
@@ -182,9 +192,10 @@ def build(store, engine, sender, *, registry=None, jobs=None, patience=0):
         turns=store.turns,
         vault=store.vault,
         history=store.history,
-        desk=Desk(engine, store.history, store.privacy, registry or Registry()),
+        desk=Desk(engine, store.history, store.summaries, store.privacy, registry or Registry()),
         jobs=jobs,
         senders={"test": sender},
+        opener=store.opener,
         retry_seconds=0.01,
         engine_patience=patience,
     )
@@ -270,3 +281,19 @@ async def _work_and_die(url, data_dir, platform, step, text, lease_ms):
 
 if __name__ == "__main__":
     asyncio.run(_work_and_die(*sys.argv[1:]))
+
+
+class AskingBack:
+    """An engine that asks back at first, and then says what it was asked."""
+
+    options = ("How do I return an item?", "How do I return a gift?")
+
+    async def chat(self, request):
+        asked = request.turns[-1].content
+        if asked in self.options:
+            yield f"You asked a colleague: {asked}"
+            yield Outcome()
+        else:
+            listed = "\n".join(f"{number}. {option}" for number, option in enumerate(self.options, 1))
+            yield f"Do you mean:\n{listed}"
+            yield Outcome(decision="ask_back", options=self.options)

@@ -19,6 +19,7 @@ from bots.message import Attachment
 from bots.registry import Registry
 from bots.settings import Settings
 from engine.errors import ContextTooLong, Unavailable
+from engine.types import TextFile
 from plugins import Context, command
 
 
@@ -286,7 +287,7 @@ class TestSchedules:
 def desk_with(store, function, engine=None):
     found = command_of(function)
     registry = Registry(commands={found.name: found})
-    return Desk(engine or ScriptedEngine(), store.history, store.privacy, registry)
+    return Desk(engine or ScriptedEngine(), store.history, store.summaries, store.privacy, registry)
 
 
 async def answer(desk, question):
@@ -363,7 +364,7 @@ class TestRunning:
 
         engine = ScriptedEngine(ContextTooLong(tokens=9000, limit=1000))
         reply = await answer(desk_with(store, long, engine), message("/long text"))
-        assert "at most 1000 tokens" in reply.text
+        assert "about 3000 characters" in reply.text
 
     async def test_while_the_engine_is_away_a_command_is_tried_again_later(self, store):
         @command
@@ -381,7 +382,7 @@ class TestThoseThatShip:
 
     @pytest.fixture
     def desk(self, store, engine):
-        return Desk(engine, store.history, store.privacy, load_plugins(Settings()))
+        return Desk(engine, store.history, store.summaries, store.privacy, load_plugins(Settings()))
 
     async def test_help_lists_every_command(self, desk, engine):
         reply = await answer(desk, message("/help"))
@@ -398,7 +399,7 @@ class TestThoseThatShip:
             turns = store.history.entries(entry.message, await answer(desk, entry.message))
             await store.inbox.finish(entry, store.lease.token, turns)
         reply = await answer(desk, message("/forget-me", author=ANNA))
-        assert "2 turns" in reply.text
+        assert "2 messages" in reply.text
         assert {turn.author for turn in await store.history.recent(conversation())} == {BEN}
         assert await store.vault.values(conversation(), ANNA.id) == {}
         assert await store.vault.values(conversation(), BEN.id)
@@ -415,14 +416,14 @@ class TestThoseThatShip:
     async def test_summarise_takes_an_attached_file_before_the_thread(self, store, desk, engine):
         await store.history.append(conversation(), [Turn("user", "from the thread", ANNA)])
         await answer(desk, message("/summarise", attachments=["from the file"]))
-        assert engine.asked[0].strip() == "from the file"
+        assert engine.requests[0].files == (TextFile("notes.txt", "from the file"),)
 
     async def test_summarise_takes_the_text_behind_it(self, desk, engine):
         await answer(desk, message("/summarise this very text"))
         assert engine.asked == ["this very text"]
 
     async def test_summarise_says_what_is_wrong_with_a_file(self, desk, engine):
-        broken = Attachment("photo.png", problem="I can only read text files; photo.png is none.")
+        broken = Attachment("photo.png", problem="not_text")
         reply = await answer(desk, message("/summarise", attachments=[broken]))
         assert "photo.png" in reply.text
         assert engine.requests == []

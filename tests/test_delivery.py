@@ -5,9 +5,9 @@ from scripted import ANNA, BEN, ScriptedSender, conversation, message
 
 from bots.delivery import Delivery
 from bots.errors import PlatformBusy
-from bots.message import Reply
+from bots.message import Provisional, Reply
 from engine.filter import find
-from engine.types import Citation
+from engine.types import Citation, Progress
 
 LONG = "Returns are free within thirty days of delivery, and we pay the postage."
 MAIL = "jane.doe@mail.example"
@@ -210,3 +210,23 @@ async def test_a_shorter_reply_made_again_leaves_no_old_part_standing(store):
     assert len(sender.texts()) == 2
     await (await open_delivery(store, sender, question)).finish(Reply("Returns are free."))
     assert sender.texts() == ["Returns are free.", "(see above)"]
+
+
+async def test_a_quotation_from_a_file_is_named_by_its_lines(store):
+    sender = ScriptedSender()
+    sender.shows_citations = False
+    one, several = (
+        Citation("lease.txt", "", 0, 5, "quote", first_line=12, last_line=last) for last in (12, 14)
+    )
+    for citation, place in ((one, "lease.txt, line 12"), (several, "lease.txt, lines 12 to 14")):
+        delivery = await open_delivery(store, sender, message())
+        await delivery.finish(Reply("It is.", citations=(citation,)))
+        assert sender.texts()[-1] == f"It is.\n\nSource: {place}"
+
+
+async def test_a_short_progress_is_shown_and_the_answer_takes_its_place(store):
+    sender = ScriptedSender()
+    delivery = await open_delivery(store, sender, message())
+    await delivery.progress(Provisional("正在阅读文本：1/2", Progress(1, 2)))
+    await delivery.finish(Reply("九百欧元。"))
+    assert (sender.texts(), sender.shown[0]) == (["九百欧元。"], "正在阅读文本：1/2")

@@ -9,9 +9,10 @@ from bots.history import Turn
 from bots.message import Attachment
 from bots.settings import Settings
 from engine.errors import BadRequest, Unavailable
-from engine.types import Citation, Outcome
+from engine.types import Citation, Outcome, TextFile
 
-PICTURE = Attachment("photo.png", problem="I can only read text files; photo.png is none.")
+PICTURE = Attachment("photo.png", problem="not_text")
+PICTURE_PROBLEM = "I can only read texts, web pages and PDFs; photo.png is something else."
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def ask(store):
     """Have a message answered: the pieces, and the reply."""
 
     async def answered(question, engine):
-        desk = Desk(engine, store.history, store.privacy, load_plugins(Settings()))
+        desk = Desk(engine, store.history, store.summaries, store.privacy, load_plugins(Settings()))
         *pieces, reply = [piece async for piece in desk.answer(question)]
         return pieces, reply
 
@@ -69,26 +70,28 @@ async def test_an_engine_that_is_away_is_the_callers_affair(ask):
 async def test_the_text_of_a_file_goes_along(ask):
     engine = ScriptedEngine()
     await ask(message("What does it say?", attachments=["All about returns."]), engine)
-    assert engine.asked == ["What does it say?\n\n[attached: notes.txt]\nAll about returns."]
+    assert engine.asked == ["What does it say?"]
+    assert engine.requests[0].files == (TextFile("notes.txt", "All about returns."),)
 
 
 async def test_a_file_alone_is_a_message(ask):
     engine = ScriptedEngine()
     await ask(message("", attachments=["Is this right?"]), engine)
-    assert engine.asked == ["[attached: notes.txt]\nIs this right?"]
+    assert engine.asked == [""]
+    assert engine.requests[0].files == (TextFile("notes.txt", "Is this right?"),)
 
 
 async def test_a_file_that_cannot_be_read_is_told_alone(ask):
     engine = ScriptedEngine()
     _, reply = await ask(message("", attachments=[PICTURE]), engine)
-    assert (reply.text, reply.decision, engine.requests) == (PICTURE.problem, "error", [])
+    assert (reply.text, reply.decision, engine.requests) == (PICTURE_PROBLEM, "error", [])
 
 
 async def test_a_file_that_cannot_be_read_is_told_below_the_answer(ask):
     engine = ScriptedEngine("It is.")
     _, reply = await ask(message("Is it?", attachments=[PICTURE, "readable"]), engine)
-    assert reply.text == f"It is.\n\n{PICTURE.problem}"
-    assert engine.asked == ["Is it?\n\n[attached: notes.txt]\nreadable"]
+    assert reply.text == f"It is.\n\n{PICTURE_PROBLEM}"
+    assert engine.requests[0].files == (TextFile("notes.txt", "readable"),)
 
 
 @pytest.fixture

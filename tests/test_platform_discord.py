@@ -7,6 +7,7 @@ import time
 import pytest
 from discord_server import DiscordServer
 from running import background, working
+from scripted import AskingBack
 
 from bots.adapter import nonce_of
 from bots.errors import PlatformBusy, PlatformRefused, StartError, WrongToken
@@ -132,7 +133,7 @@ async def test_a_text_file_is_read_and_another_file_is_told(server, store, sampl
         await server.dm("", user_id=server.user_id, attachments={"photo.png": b"\x89PNG\x00\xff"})
         await server.wait_for(lambda s: len(s.messages[channel]) == 4, timeout=20)
     assert "oven" in server.messages[channel][1]["content"]
-    assert "only read text files" in server.messages[channel][3]["content"]
+    assert "photo.png" in server.messages[channel][3]["content"]
 
 
 async def test_personal_data_comes_back_in_private_and_is_masked_in_a_channel(server, store, sample_service):
@@ -347,3 +348,34 @@ async def test_mentions_of_the_bot_are_taken_out_and_nothing_else(server):
         await server.say(server.channel_id, text, mention_bot=True)
         await server.wait_for(lambda s: received)
     assert received[0].text == "refund order 55 today\n    please"
+
+
+@pytest.mark.parametrize("place", ["channel", "command"])
+async def test_a_question_back_has_buttons_that_ask_what_they_say(server, store, place):
+    async with frontdesk(server, store, AskingBack()):
+        if place == "channel":
+            await server.say(server.channel_id, "return?", mention_bot=True)
+        else:
+            await server.interact("ask", {"question": "return?"})
+
+        def offered():
+            return [m for m in server.messages[server.channel_id] if m.get("components")]
+
+        await server.wait_for(lambda _: offered())
+        (post,) = offered()
+        labels = [button["label"] for row in post["components"] for button in row["components"]]
+        assert labels == [*AskingBack.options, "None of these"]
+        await server.click(post, "frontdesk:option:2")
+        answer = await answer_in(server, server.channel_id)
+    assert answer["content"] == "You asked a colleague: How do I return a gift?"
+
+
+async def test_buttons_of_others_ask_nothing(server):
+    async with receiving(server) as received:
+        post = await server.say(server.channel_id, "hello")
+        post["components"] = [
+            {"type": 1, "components": [{"type": 2, "style": 1, "label": "x", "custom_id": "other"}]}
+        ]
+        await server.click(post, "other")
+        await asyncio.sleep(0.2)
+        assert received == []

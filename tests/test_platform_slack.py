@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisConnectionError
 from running import background, working
+from scripted import AskingBack
 from slack_server import SlackServer
 
-from bots.errors import PlatformBusy, PlatformRefused, WrongToken
-from bots.message import Author, ConversationKey, Message
+from bots.adapter import MAX_ATTACHMENT_BYTES
+from bots.errors import FileRefused, PlatformBusy, PlatformRefused, WrongToken
+from bots.message import Attachment, Author, ConversationKey, Message
 from bots.platforms.slack import SlackReceiver, SlackSender, escape, plain_text
 
 PAGES = ["text/plain", "text/html", "application/json"]
@@ -257,7 +259,7 @@ async def test_a_thread_goes_on_without_a_mention_where_the_bot_has_answered(ser
 
 
 async def attachments_of(server, *files):
-    """What becomes of files that somebody adds, by Slack's own description of them."""
+    """What becomes of files that somebody adds, by Slack's own description: their content, or why not."""
     received = []
 
     async def receive(message, also):
@@ -266,7 +268,17 @@ async def attachments_of(server, *files):
     body = {"team_id": server.team_id}
     event = {"type": "message", "user": "UANNA", "channel": server.dm_channel_id, "ts": "1.1", "files": files}
     await new_receiver(server, receive)._on_message({**event, "channel_type": "im"}, body)
-    return received[0].attachments
+    sender = SlackSender(server.bot_token, server.api_url)
+    return [await fetched(sender, received[0], file) for file in received[0].attachments]
+
+
+async def fetched(sender, message, file):
+    if file.problem:
+        return file.problem
+    try:
+        return await sender.fetch(message, file)
+    except FileRefused as error:
+        return error.key
 
 
 async def test_the_token_goes_to_slack_alone(server):
@@ -289,12 +301,11 @@ async def test_the_token_goes_to_slack_alone(server):
             {"name": "c.txt", "is_external": True, "url_private": own["url_private"]},
             {"name": "d.txt", "mode": "hosted", "url_private": url},
             {"name": "e.txt", "url_private": "http://[broken"},
+            {"name": "f.txt"},
             own,
         )
     assert not asked
-    assert [bool(attachment.problem) for attachment in found] == [True] * 5 + [False]
-    assert "uploaded to Slack itself" in found[0].problem
-    assert found[-1].text == "The oven is broken."
+    assert found == [*["not_uploaded"] * 4, "not_fetched", "not_fetched", b"The oven is broken."]
 
 
 @pytest.mark.parametrize(
@@ -318,26 +329,33 @@ async def test_addresses_that_get_the_token(server, monkeypatch, url, may):
         asked.append(url)
         return b"text"
 
-    monkeypatch.setattr(SlackReceiver, "_download", download)
-    event = {"channel": "D1", "user": "U1", "ts": "1.1", "files": [{"name": "a.txt", "url_private": url}]}
-
-    async def receive(message, also):
-        assert bool(message.attachments[0].problem) != may
-
-    await new_receiver(server, receive, url="https://speaks.example:8443/api/")._accept(
-        event, {"team_id": "T"}
-    )
+    monkeypatch.setattr(SlackSender, "_download", download)
+    sender = SlackSender(server.bot_token, "https://speaks.example:8443/api/")
+    found = await fetched(sender, question(server), Attachment("a.txt", url=url))
+    assert found == (b"text" if may else "not_uploaded")
     assert bool(asked) == may
 
 
-async def test_a_long_file_is_read_to_its_end(server):
-    text = "All of it. " * 90_000
-    [found] = await attachments_of(server, server._add_file("UANNA", "long.txt", text.encode()))
-    assert found.text == text
-    [found] = await attachments_of(
-        server, server._add_file("UANNA", "longer.txt", b"x" * 1_100_000) | {"size": None}
-    )
-    assert "too large" in found.problem
+async def test_a_long_file_is_read_to_its_end_and_a_longer_one_as_far_as_that_shows(server):
+    text = b"All of it. " * 90_000
+    [found] = await attachments_of(server, server._add_file("UANNA", "long.txt", text))
+    assert found == text
+    longer = server._add_file("UANNA", "longer.txt", b"x" * (MAX_ATTACHMENT_BYTES * 2)) | {"size": None}
+    [found] = await attachments_of(server, longer)
+    assert MAX_ATTACHMENT_BYTES < len(found) < MAX_ATTACHMENT_BYTES * 2
+
+
+async def test_an_event_is_acknowledged_before_its_file_is_fetched(server):
+    """Slack waits three seconds: a file of megabytes may take longer."""
+    stored = []
+
+    async def receive(message, also):
+        stored.append(message)
+
+    file = {"name": "a.txt", "url_private": f"{server.api_url}never-asked", "size": 9_000_000}
+    event = {"channel": "D1", "user": "U1", "ts": "1.1", "files": [file]}
+    await new_receiver(server, receive)._accept(event, {"team_id": "T"})
+    assert stored[0].attachments == (Attachment("a.txt", url=file["url_private"], size=9_000_000),)
 
 
 async def test_code_that_grows_by_escaping_is_shown_whole(server):
@@ -428,3 +446,26 @@ async def test_a_token_revoked_while_running_loses_no_answer(server, store, samp
         server.fail_next("chat.postMessage", "token_revoked", times=2)
         await server.say(server.dm_channel_id, RETURNS)
         await answer_in(server, server.dm_channel_id)
+
+
+async def test_a_question_back_has_buttons_that_ask_what_they_say(server, store):
+    async with frontdesk(server, store, AskingBack()):
+        asked = await server.say(server.channel_id, "return?", mention=True)
+        await server.wait_for(lambda: any(m.get("blocks") for m in server.messages[server.channel_id]))
+        (post,) = [m for m in server.messages[server.channel_id] if m.get("blocks")]
+        _, actions = post["blocks"]
+        assert [button["text"]["text"] for button in actions["elements"]] == [
+            *AskingBack.options,
+            "None of these",
+        ]
+        button = actions["elements"][1]
+        action = {
+            "type": "button",
+            "action_id": button["action_id"],
+            "value": button["value"],
+            "action_ts": "1700000000.000100",
+        }
+        assert await server.interact({"actions": [action], "message": post}) is not None
+        answer = await answer_in(server, server.channel_id)
+    assert answer["text"] == "You asked a colleague: How do I return a gift?"
+    assert answer["thread_ts"] == asked["ts"]

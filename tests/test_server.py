@@ -20,7 +20,17 @@ from engine.generation import Ended
 from engine.generation.local import BatchLimits, LocalGenerator
 from engine.health import Readiness
 from engine.server import check_bind, create_app
-from engine.types import ChatRequest, ChatTurn, Outcome, Sampling, TokenLogprob, Usage
+from engine.types import (
+    ChatRequest,
+    ChatTurn,
+    Outcome,
+    Progress,
+    Sampling,
+    TextFile,
+    TokenLogprob,
+    Usage,
+    Window,
+)
 
 KEY = "a-long-enough-key"
 MODEL = "frontdesk-starter"
@@ -565,3 +575,52 @@ class TestLogprobs:
         status, answer = await post(http, top_logprobs=2)
         assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
         assert answer["error"]["message"] == "top_logprobs: is allowed only with logprobs: true"
+
+
+class TestReading:
+    """Files in, progress out, in the one field that is ours."""
+
+    @pytest.fixture
+    def requests(self, sample_service):
+        """What the service is asked, while it says how far it is and then answers."""
+        asked = []
+
+        async def chat(request):
+            asked.append(request)
+            for done in range(3):
+                yield Progress(done, 2)
+            yield "Nine hundred euros."
+            yield Outcome(window=Window(share_read=0.5))
+
+        sample_service.chat = chat
+        return asked
+
+    async def test_files_summary_and_language_arrive_as_they_were_sent(self, url, requests):
+        text = "Die Kaution beträgt 900 Euro. 😀\n" * 50_000
+        files = (TextFile("lease.txt", text), TextFile("old.txt", "b", is_new=False))
+        request = ChatRequest(
+            (ChatTurn("user", "How much is it?"),), files=files, summary="before", language="de"
+        )
+        async with connected(url, KEY) as engine:
+            pieces = [piece async for piece in engine.chat(request)]
+        (asked,) = requests
+        assert (asked.files, asked.summary, asked.language) == (files, "before", "de")
+        assert pieces[:4] == [Progress(0, 2), Progress(1, 2), Progress(2, 2), "Nine hundred euros."]
+        assert pieces[-1].window.share_read == 0.5
+
+    async def test_other_clients_pass_over_the_progress(self, client, requests):
+        text = ""
+        async for chunk in await client.chat.completions.create(model=MODEL, messages=ASK, stream=True):
+            text += chunk.choices[0].delta.content or ""
+        assert text == "Nine hundred euros."
+
+    async def test_an_answer_in_one_piece_has_no_progress(self, http, requests):
+        files = [{"name": "lease.txt", "text": "The deposit is 900 euros."}]
+        status, body = await post(http, frontdesk={"files": files})
+        assert (status, body["choices"][0]["message"]["content"]) == (200, "Nine hundred euros.")
+        assert requests[0].files == (TextFile("lease.txt", "The deposit is 900 euros."),)
+
+    async def test_a_file_without_a_name_is_refused(self, http, requests):
+        status, body = await post(http, frontdesk={"files": [{"text": "a"}]})
+        assert (status, requests) == (400, [])
+        assert "name" in body["error"]["message"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import aiohttp
@@ -19,10 +19,10 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 from bots import login
-from bots.adapter import MAX_ATTACHMENT_BYTES, Receive, insist, nonce_of, text_attachment, too_large
-from bots.errors import PlatformBusy, PlatformRefused, StartError, WrongToken
+from bots.adapter import Receive, insist, nonce_of
+from bots.errors import FileRefused, PlatformBusy, PlatformRefused, StartError, WrongToken
 from bots.login import Login
-from bots.message import Attachment, Author, ConversationKey, Message, Reply
+from bots.message import Attachment, Author, ConversationKey, Message, Provisional, Reply
 from engine.log import logger
 
 log = logger("bots.discord")
@@ -38,6 +38,9 @@ _GONE = frozenset({50027, 10015, 10008})
 _AUTHENTICATION_FAILED = 4004
 _WRITTEN = (discord.MessageType.default, discord.MessageType.reply)
 _NO_MENTIONS = discord.AllowedMentions.none()
+# Buttons that ask an option of a question back; Discord shows this much of it.
+_OPTION = "frontdesk:option:"
+_LONGEST_LABEL = 80
 _REFUSED = (
     "Discord does not accept the token: copy it again from the application's page, under Bot, into "
     "FRONTDESK_DISCORD_TOKEN."
@@ -104,13 +107,16 @@ class DiscordReceiver(discord.AutoShardedClient):
                 author=Author(str(author.id), author.display_name),
                 text=text.strip(),
                 is_private=_is_direct(message.channel),
-                attachments=tuple([await _attachment(found) for found in message.attachments]),
+                attachments=tuple(map(_attachment, message.attachments)),
                 address={"message": str(message.id)},
             ),
         )
 
     async def _ask(self, interaction: discord.Interaction, question: str) -> None:
         """Ask a question."""
+        await self._accept_interaction(interaction, question)
+
+    async def _accept_interaction(self, interaction: discord.Interaction, question: str) -> None:
         # Discord waits three seconds for a first answer; a deferral may be filled for a quarter of an hour.
         await interaction.response.defer(thinking=True)
         await insist(
@@ -124,6 +130,16 @@ class DiscordReceiver(discord.AutoShardedClient):
                 address={"application": str(interaction.application_id), "token": interaction.token},
             ),
         )
+
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        """A button of a question back: its option is asked."""
+        if interaction.type is not discord.InteractionType.component or interaction.message is None:
+            return
+        data: Any = interaction.data or {}
+        number = str(data.get("custom_id", "")).removeprefix(_OPTION)
+        line = re.search(rf"^{re.escape(number)}\. (.+)$", interaction.message.content, re.MULTILINE)
+        if line:
+            await self._accept_interaction(interaction, line[1])
 
     def _is_addressed(self, message: discord.Message) -> bool:
         if _is_direct(message.channel) or str(message.channel.id) in self._auto_channels:
@@ -176,6 +192,17 @@ class DiscordSender:
                 return await self._post_interaction(message, text, nonce)
             return await self._send(message, text, nonce)
 
+    async def fetch(self, message: Message, file: Attachment) -> bytes:
+        """The file; Discord's links work for a day."""
+        await self._login.ensure()
+        try:
+            return await self._client.http.get_from_cdn(file.url)
+        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            raise FileRefused("not_fetched", str(error)) from error
+
+    async def progress(self, message: Message, provisional: Provisional) -> bool:
+        return False
+
     async def edit(self, message: Message, ref: str, text: str) -> None:
         await self._login.ensure()
         with _faults():
@@ -187,6 +214,21 @@ class DiscordSender:
                     self._in_place[message.id] = await self._send(message, text, nonce_of(message.id, 0))
                 ref = self._in_place[message.id]
             await self._channel(message).get_partial_message(int(ref)).edit(content=text)
+
+    async def offer(self, message: Message, ref: str, text: str, options: Sequence[str]) -> None:
+        """Buttons known by their number: what they ask stands in the post, so they outlive a restart."""
+        view = discord.ui.View(timeout=None)
+        for number, option in enumerate(options, 1):
+            label = option if len(option) <= _LONGEST_LABEL else f"{option[: _LONGEST_LABEL - 1]}…"
+            view.add_item(discord.ui.Button(label=label, custom_id=f"{_OPTION}{number}"))
+        await self._login.ensure()
+        with _faults():
+            if ref != _ORIGINAL:
+                await self._channel(message).get_partial_message(int(ref)).edit(view=view)
+            elif message.id in self._in_place:
+                await self.offer(message, self._in_place[message.id], text, options)
+            else:
+                await self._webhook(message).edit_message(_ORIGINAL, view=view)
 
     async def finish(self, message: Message, text: str, reply: Reply) -> None:
         """Citations are in the text already."""
@@ -302,14 +344,6 @@ def _reference(message: Message) -> dict[str, Any]:
     return {"reference": reference}
 
 
-async def _attachment(found: discord.Attachment) -> Attachment:
-    """The file's text, read at once: Discord's links expire."""
-    if found.size > MAX_ATTACHMENT_BYTES:
-        return too_large(found.filename)
-    try:
-        return text_attachment(found.filename, await found.read())
-    except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-        log.warning("an attachment could not be fetched; its author is told", reason=str(error))
-        return Attachment(
-            found.filename, problem=f"I could not fetch {found.filename}. Please send it again."
-        )
+def _attachment(found: discord.Attachment) -> Attachment:
+    """A file as Discord names it; a worker fetches it, so that messages stay in their order."""
+    return Attachment(found.filename, url=found.url, size=found.size)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import aiohttp
@@ -21,10 +21,10 @@ from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetry
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bots import login
-from bots.adapter import MAX_ATTACHMENT_BYTES, Receive, text_attachment, too_large
-from bots.errors import PlatformBusy, PlatformRefused, WrongToken
+from bots.adapter import MAX_ATTACHMENT_BYTES, Receive
+from bots.errors import FileRefused, PlatformBusy, PlatformRefused, WrongToken
 from bots.login import Login
-from bots.message import Attachment, Author, ConversationKey, Message, Reply
+from bots.message import Attachment, Author, ConversationKey, Message, Provisional, Reply
 from engine.log import logger
 
 log = logger("bots.slack")
@@ -60,7 +60,10 @@ _SPECIAL = (
     re.compile(r"<(?=\s*[@#!]|[^>]*[:|])|&(?=(?:amp|lt|gt);)"),
 )
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_DOWNLOAD_SECONDS = 20
+_DOWNLOAD_SECONDS = 60
+# Buttons that ask an option of a question back, and how long Slack lets their parts be.
+_OPTION = "frontdesk_option_"
+_LONGEST_LABEL, _LONGEST_VALUE, _LONGEST_SECTION = 75, 2000, 3000
 
 
 class SlackReceiver:
@@ -77,7 +80,7 @@ class SlackReceiver:
         knows: Callable[[ConversationKey], Awaitable[bool]],
     ) -> None:
         """`knows` says whether the bot has answered in a conversation before."""
-        self._bot_token, self._app_token, self._api_url = bot_token, app_token, yarl.URL(api_url)
+        self._app_token = app_token
         self._receive, self._auto_channels, self._knows = receive, frozenset(auto_channels), knows
         self._client = AsyncWebClient(bot_token, base_url=api_url)
         # A read that was rate-limited may be repeated; posts are not made here.
@@ -88,6 +91,7 @@ class SlackReceiver:
         self._app = AsyncApp(client=self._client, process_before_response=True, logger=quiet)
         self._app.event("app_mention")(self._on_mention)
         self._app.event("message")(self._on_message)
+        self._app.action(re.compile(_OPTION))(self._on_option)
 
     async def run_forever(self) -> None:
         """Connect and receive until cancelled. Raises `WrongToken` or `PlatformBusy`."""
@@ -126,6 +130,26 @@ class SlackReceiver:
         if _is_direct(event) or is_automatic or is_mention or await self._is_reply(event, body):
             await self._accept(event, body)
 
+    async def _on_option(self, ack: Any, action: dict[str, Any], body: dict[str, Any]) -> None:
+        """A button of a question back: its option is asked, where the button stands."""
+        post = body.get("message") or body["container"]
+        event = {
+            "ts": str(post.get("ts") or post.get("message_ts")),
+            "channel": body["channel"]["id"],
+            "thread_ts": post.get("thread_ts"),
+        }
+        team = (body.get("team") or {}).get("id") or body["user"]["team_id"]
+        conversation = _conversation(event, {"team_id": team})
+        message = Message(
+            id=f"slack:{team}:{conversation.channel}:{action['action_ts']}",
+            conversation=conversation,
+            author=Author(body["user"]["id"]),
+            text=action["value"],
+            is_private=_is_direct(event),
+        )
+        await self._receive(message, ())
+        await ack()
+
     async def _is_reply(self, event: dict[str, Any], body: dict[str, Any]) -> bool:
         """Whether this continues what the bot has begun or answered; most threads are a customer's own."""
         if not event.get("thread_ts") or not event.get("user"):
@@ -143,52 +167,10 @@ class SlackReceiver:
             author=Author(event["user"]),
             text=plain_text(event.get("text") or "", self._bot_user),
             is_private=_is_direct(event),
-            attachments=tuple([await self._attachment(found) for found in event.get("files") or ()]),
+            attachments=tuple(_attachment(found) for found in event.get("files") or ()),
         )
         also = [f"slack:event:{body['event_id']}"] if body.get("event_id") else []
         await self._receive(message, [*also, *([f"slack:client:{team}:{client_id}"] if client_id else [])])
-
-    async def _attachment(self, found: dict[str, Any]) -> Attachment:
-        """The file's text; Slack wants the bot's token for it."""
-        name = str(found.get("name") or found.get("id"))
-        if (found.get("size") or 0) > MAX_ATTACHMENT_BYTES:
-            return too_large(name)
-        try:
-            url = yarl.URL(found["url_private"])
-            if found.get("is_external") or found.get("mode") == "external" or not self._may_get_token(url):
-                log.warning("a file is not kept at Slack and was not fetched", host=url.host)
-                return Attachment(
-                    name, problem=f"I can only read files that are uploaded to Slack itself; {name} is not."
-                )
-            return text_attachment(name, await self._download(url))
-        except (aiohttp.ClientError, TimeoutError, KeyError, ValueError) as error:
-            log.warning("a file could not be fetched; its author is told", reason=str(error))
-            return Attachment(
-                name, problem=f"I could not fetch {name}; the bot may need the scope files:read."
-            )
-
-    def _may_get_token(self, url: yarl.URL) -> bool:
-        """Whoever adds a remote file chooses its address: the token goes to Slack alone."""
-        if (url.scheme, url.host, url.port) == (self._api_url.scheme, self._api_url.host, self._api_url.port):
-            return True
-        return url.scheme == "https" and (f".{url.host}").endswith(".slack.com")
-
-    async def _download(self, url: yarl.URL) -> bytes:
-        """A private file, or as much of it as shows that it is too large."""
-        timeout, content = aiohttp.ClientTimeout(total=_DOWNLOAD_SECONDS), b""
-        headers = {"Authorization": f"Bearer {self._bot_token}"}
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(url, headers=headers, allow_redirects=False) as response,
-        ):
-            # Without the right to read files Slack sends its sign-in page, with status 200 or a redirect.
-            if response.status != 200 or "text/html" in response.headers.get("Content-Type", ""):
-                raise aiohttp.ClientError(f"status {response.status}")
-            async for chunk in response.content.iter_any():
-                content += chunk
-                if len(content) > MAX_ATTACHMENT_BYTES:
-                    break
-        return content
 
 
 class SlackSender:
@@ -202,6 +184,7 @@ class SlackSender:
     def __init__(self, bot_token: str, api_url: str) -> None:
         # No retries by the SDK: a post whose answer is lost would be posted twice.
         self._client = AsyncWebClient(bot_token, base_url=api_url, retry_handlers=[])
+        self._api_url = yarl.URL(api_url)
         self._login = Login(self._log_in)
 
     async def open(self) -> None:
@@ -231,9 +214,65 @@ class SlackSender:
         )
         return str(sent["ts"])
 
+    async def fetch(self, message: Message, file: Attachment) -> bytes:
+        """A private file; Slack wants the bot's token for it."""
+        try:
+            url = yarl.URL(file.url)
+            if not self._may_get_token(url):
+                raise FileRefused("not_uploaded", f"it is not kept at Slack but at {url.host}")
+            return await self._download(url)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise FileRefused("not_fetched", f"{error}; the bot may need the scope files:read") from error
+
+    def _may_get_token(self, url: yarl.URL) -> bool:
+        """Whoever adds a remote file chooses its address: the token goes to Slack alone."""
+        if (url.scheme, url.host, url.port) == (self._api_url.scheme, self._api_url.host, self._api_url.port):
+            return True
+        return url.scheme == "https" and (f".{url.host}").endswith(".slack.com")
+
+    async def _download(self, url: yarl.URL) -> bytes:
+        """The file, or as much of it as shows that it is too large."""
+        timeout, content = aiohttp.ClientTimeout(total=_DOWNLOAD_SECONDS), bytearray()
+        headers = {"Authorization": f"Bearer {self._client.token}"}
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, headers=headers, allow_redirects=False) as response,
+        ):
+            # Without the right to read files Slack sends its sign-in page, with status 200 or a redirect.
+            if response.status != 200 or "text/html" in response.headers.get("Content-Type", ""):
+                raise aiohttp.ClientError(f"status {response.status}")
+            async for chunk in response.content.iter_any():
+                content += chunk
+                if len(content) > MAX_ATTACHMENT_BYTES:
+                    break
+        return bytes(content)
+
+    async def progress(self, message: Message, provisional: Provisional) -> bool:
+        return False
+
     async def edit(self, message: Message, ref: str, text: str) -> None:
         channel = message.conversation.channel
         await self._call(self._client.chat_update, channel=channel, ts=ref, text=escape(text))
+
+    async def offer(self, message: Message, ref: str, text: str, options: Sequence[str]) -> None:
+        """The text again as a block, and a button an option below it."""
+        buttons = [
+            {
+                "type": "button",
+                "action_id": f"{_OPTION}{number}",
+                "text": {"type": "plain_text", "text": _cut(option, _LONGEST_LABEL), "emoji": False},
+                "value": _cut(option, _LONGEST_VALUE),
+            }
+            for number, option in enumerate(options, 1)
+        ]
+        shown = {"type": "section", "text": {"type": "mrkdwn", "text": escape(text)[:_LONGEST_SECTION]}}
+        await self._call(
+            self._client.chat_update,
+            channel=message.conversation.channel,
+            ts=ref,
+            text=escape(text),
+            blocks=[shown, {"type": "actions", "elements": buttons}],
+        )
 
     async def finish(self, message: Message, text: str, reply: Reply) -> None:
         """Citations are in the text already."""
@@ -325,6 +364,16 @@ def _conversation(event: dict[str, Any], body: dict[str, Any]) -> ConversationKe
     return ConversationKey("slack", team, event["channel"], thread)
 
 
+def _attachment(found: dict[str, Any]) -> Attachment:
+    """A file as Slack names it; a worker fetches it, for an event must be acknowledged within 3 seconds."""
+    name, size = str(found.get("name") or found.get("id")), found.get("size") or 0
+    if found.get("is_external") or found.get("mode") == "external":
+        return Attachment(name, problem="not_uploaded")
+    if not found.get("url_private"):
+        return Attachment(name, problem="not_fetched")
+    return Attachment(name, url=found["url_private"], size=size)
+
+
 def _mention(user: str) -> re.Pattern[str]:
     return re.compile(rf" *<@{re.escape(user)}(?:\|[^<>]*)?> *")
 
@@ -347,6 +396,10 @@ def _unwrapped(match: re.Match[str]) -> str:
         case "!":  # a group's name has its @ already, a date its words
             return label or f"@{target.rpartition('^')[2]}"
     return label or re.sub(r"^(?:mailto|tel):", "", target)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def escape(text: str) -> str:

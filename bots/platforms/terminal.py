@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import getpass
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from bots.adapter import Receive
-from bots.message import Author, ConversationKey, Message
+from bots.message import Attachment, Author, ConversationKey, Message
 from bots.relay import Relay
 
 
@@ -29,14 +29,17 @@ class Terminal:
         self.author = Author(_user_name())
         self.conversation = ConversationKey("terminal", "local", session or uuid.uuid4().hex)
 
-    async def ask(self, text: str) -> AsyncGenerator[str | dict[str, Any], None]:
-        """Yield what is new of the answer's text, then the `done` event."""
+    async def ask(
+        self, text: str, files: Sequence[Attachment] = ()
+    ) -> AsyncGenerator[str | dict[str, Any], None]:
+        """Yield `progress` events, what is new of the answer's text, then the `done` event."""
         message = Message(
             id=f"terminal:{uuid.uuid4().hex}",
             conversation=self.conversation,
             author=self.author,
             text=text,
             is_private=True,
+            attachments=tuple(files),
         )
         position = await self._relay.position(self.conversation)
         await self._receive(message, ())
@@ -46,6 +49,8 @@ class Terminal:
                 if followed is None or followed[1].get("turn") != message.id:
                     continue
                 event = followed[1]
+                if event["kind"] == "progress":
+                    yield event
                 if event["kind"] in {"text", "done"} and event["text"].startswith(shown):
                     yield event["text"][len(shown) :]
                     shown = event["text"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -14,10 +15,10 @@ from typing import Annotated
 from fastapi import FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Base64Bytes, BaseModel, Field, StringConstraints
 from redis.exceptions import RedisError
 
-from bots.adapter import MAX_ATTACHMENT_BYTES, Receive
+from bots.adapter import MAX_ATTACHMENT_BYTES, Receive, text_attachment
 from bots.history import History
 from bots.message import Attachment, Author, ConversationKey, Message
 from bots.relay import Relay
@@ -39,8 +40,15 @@ log = logger("bots.web")
 
 
 class AttachmentBody(BaseModel):
+    """A file as text, or where the browser cannot make it text, as it is."""
+
     name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
-    text: Annotated[str, StringConstraints(max_length=MAX_ATTACHMENT_BYTES)]
+    text: Annotated[str, StringConstraints(max_length=MAX_ATTACHMENT_BYTES)] = ""
+    content: Annotated[Base64Bytes, Field(max_length=MAX_ATTACHMENT_BYTES)] = b""
+
+    def read(self) -> Attachment:
+        """The attachment. Blocks, see `text_attachment`."""
+        return text_attachment(self.name, self.content) if self.content else Attachment(self.name, self.text)
 
 
 class MessageBody(BaseModel):
@@ -80,7 +88,7 @@ def create_app(receive: Receive, relay: Relay, history: History, vault: Vault) -
             return _problem(401, "Open the page first: it gives you a session.")
         if not body.text and body.attachment is None:
             return _problem(400, "The message is empty: write what you would like to know.")
-        files = (Attachment(body.attachment.name, body.attachment.text),) if body.attachment else ()
+        files = (await asyncio.to_thread(body.attachment.read),) if body.attachment else ()
         # The session is part of the id: nobody can claim another's message ids.
         message = Message(
             id=f"web:{session[:16]}:{body.id}",
@@ -131,9 +139,11 @@ def create_app(receive: Receive, relay: Relay, history: History, vault: Vault) -
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        if any(found["type"] == "string_too_long" for found in error.errors()):
+        if any(found["type"].endswith("too_long") for found in error.errors()):
+            megabytes = MAX_ATTACHMENT_BYTES // 1024**2
             return _problem(
-                413, f"Too long: a message may have {MAX_TEXT_CHARACTERS:,} characters, a file 1 MB."
+                413,
+                f"Too long: a message may have {MAX_TEXT_CHARACTERS:,} characters, a file {megabytes} MB.",
             )
         return _problem(400, "The message is not of the expected form.")
 

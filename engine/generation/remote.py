@@ -73,7 +73,8 @@ class RemoteGenerator:
                 if isinstance(piece, Completion):
                     yield Ended(piece.finish_reason, piece.usage)
                     return
-                yield piece
+                if isinstance(piece, str):
+                    yield piece
         except ContextTooLong:
             raise
         except BadRequest as error:
