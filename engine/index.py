@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ _OF_MENTION = 0.3
 _TURNS_MENTIONING, _TURNS_READ = 5, 2
 # A best hit that leads the next by this much needs no conversation to be understood.
 _CLEAR_LEAD = 0.2
+
+# What the filter writes for a value that was taken out: no word that any page has.
+_PLACEHOLDER = re.compile(r"<[A-Z][A-Z_]*_\d+>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ class Index:
         seen = self._seen(scope, without)
         if not seen.any():
             return Found((), 0.0)
+        question = _PLACEHOLDER.sub(" ", question)
         said = [turn.content for turn in reversed(earlier) if turn.role != "system"]
         ranked = self._rank(question, seen)
         if said:
@@ -134,18 +139,18 @@ class Index:
 
     def _is_clear(self, ranked: Ranked) -> float:
         """In [0, 1], how clearly the question was about its best hit."""
-        lead = ranked.fits[0] - max(self._rivals(ranked), default=0.0)
+        lead = ranked.scores[0] - max(self._rivals(ranked), default=0.0)
         return self._confidence(ranked) * min(1.0, max(0.0, lead) / _CLEAR_LEAD)
 
     def _confidence(self, ranked: Ranked) -> float:
         curve = BY_WORDS if self._meaning is None else BY_MEANING
-        return confidence(ranked.fits[0], self._rivals(ranked), curve)
+        return confidence(ranked.scores[0], self._rivals(ranked), curve)
 
     def _rivals(self, ranked: Ranked) -> list[float]:
-        """How well those fit that would answer something else: another page or section."""
+        """The scores of what would answer something else: another page or section."""
         best = self._sections[ranked.rows[0]]
-        pairs = zip(ranked.rows, ranked.fits, strict=True)
-        return sorted((fit for row, fit in pairs if self._sections[row] != best), reverse=True)
+        pairs = zip(ranked.rows, ranked.scores, strict=True)
+        return [score for row, score in pairs if self._sections[row] != best]
 
     def _seen(self, scope: str, without: Collection[str]) -> NDArray[np.bool_]:
         """Which passages may be found: `[passages]`."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engine.documents import Passage
 from engine.embedder import HUB_ID, Embedder
 from engine.ranked import Ranked, best_rows, ranked
+from engine.terms import content_terms
 from engine.wording import Wording
 
 # Of an entry that is known by questions: its vector, the question word by word, and BM25.
@@ -71,8 +72,9 @@ class Meaning:
           words: of each passage, BM25 as share of the best one `[passages]`
           bonus: what the conversation adds to each `[passages]`
           with_turns: the question with what was said before it
-          need: in [0, 1], how much that counts; at most as much as the question itself
+          need: in [0, 1], how much that is needed to understand the question
         """
+        need *= _share_of_turns(question)
         likeness = self._vectors @ self._asked(question, with_turns, need)
         expected = _EXPECTED + _EXPECTED_OF_VECTOR * likeness
         mixed = np.where(
@@ -85,17 +87,28 @@ class Meaning:
         closeness = np.zeros(len(rows))
         asked = np.flatnonzero(self._has_questions[rows])
         if len(asked):
-            met = self._wording.closeness(question, rows[asked].tolist())
+            met = self._met(question, with_turns, need, rows[asked].tolist())
             told = expected[rows[asked]]
             # A heading is no question: a section may well answer what its heading does not say.
             is_told = np.isnan(met) | (self._is_section[rows[asked]] & (met < told))
             closeness[asked] = np.where(is_told, told, met)
-        return ranked(rows, mixed[rows] + _OF_WORDING * closeness, bonus[rows])
+        return ranked(rows, mixed[rows] + _OF_WORDING * closeness + bonus[rows])
+
+    def _met(self, question: str, with_turns: str, need: float, rows: list[int]) -> NDArray[np.float64]:
+        alone = self._wording.closeness(question, rows)
+        if not with_turns:
+            return alone
+        return (1 - need) * alone + need * self._wording.closeness(with_turns, rows)
 
     def _asked(self, question: str, with_turns: str, need: float) -> NDArray[np.float32]:
         vectors = self._embedder([question, with_turns] if with_turns else [question])
-        weights = np.array([1 - need / 2, need / 2] if with_turns else [1], np.float32)
+        weights = np.array([1 - need, need] if with_turns else [1], np.float32)
         return np.asarray(weights @ vectors, np.float32)
+
+
+def _share_of_turns(question: str) -> float:
+    """How much what was said before may count: half, and more for a question of a word or two."""
+    return max(0.5, 0.9 - 0.1 * len(content_terms(question)))
 
 
 def _profiles(vectors: NDArray[np.float32], owners: NDArray[np.int64], count: int) -> NDArray[np.float32]:

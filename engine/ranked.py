@@ -17,8 +17,6 @@ class Ranked:
 
     rows: list[int]
     scores: list[float]
-    fits: list[float]
-    """The scores without what the conversation added: how well the passages fit the question itself."""
 
 
 def best_rows(scores: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -30,8 +28,7 @@ def best_rows(scores: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[n
     return rows[np.argsort(-scores[rows], kind="stable")[:MOST_RANKED]]
 
 
-def ranked(rows: NDArray[np.int64], fits: NDArray[np.float64], bonus: NDArray[np.float64]) -> Ranked:
-    """Order the rows by fit and bonus `[rows]`."""
-    scores = fits + bonus
+def ranked(rows: NDArray[np.int64], scores: NDArray[np.float64]) -> Ranked:
+    """Order the rows by their scores `[rows]`."""
     order = np.argsort(-scores, kind="stable")
-    return Ranked(rows[order].tolist(), scores[order].tolist(), fits[order].tolist())
+    return Ranked(rows[order].tolist(), scores[order].tolist())

@@ -35,9 +35,9 @@ class Words:
         """The best passages by words alone."""
         bm25, coverage = self._bm25.search(question)
         grams = np.maximum.reduceat(self._grams.search(question), self._starts)
-        fits = _OF_WORDS * _shares(bm25, seen) + _OF_COVERAGE * coverage + _OF_GRAMS * grams
-        rows = best_rows(fits + bonus, seen)
-        return ranked(rows, fits[rows], bonus[rows])
+        scores = _OF_WORDS * _shares(bm25, seen) + _OF_COVERAGE * coverage + _OF_GRAMS * grams + bonus
+        rows = best_rows(scores, seen)
+        return ranked(rows, scores[rows])
 
 
 def _shares(scores: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -39,7 +39,7 @@ def _measured(rows: Rows, embedder: Embedder, say: Callable[[str], None]) -> Ite
     yield from ask(_in_scope(rows.faq("clinc", is_odd))).abstaining("clinc, near out of scope", 0.88)
     withheld = ask(rows.faq("stackfaq", is_third))
     yield from withheld.abstaining("stackfaq, 30 % withheld", 0.95)
-    yield from answering_threshold.rows("stackfaq, 30 % withheld", withheld, 0.96, 0.85)
+    yield from answering_threshold.rows(withheld, embedder, 0.96, 0.85)
     yield from ask(rows.entities(), turns=2).hits(0.57)
     yield from ask(rows.forum(), turns=2).hits(0.89)
     yield exactness(done)

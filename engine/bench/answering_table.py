@@ -12,12 +12,10 @@ from rich.text import Text
 from engine.bench.listing import machine_line, not_measured
 from engine.bench.row import Row
 
-_LEGEND = (
-    "±: the 95 % interval. MiniLM: cosine to the nearest question, or to question and answer; BM25 over both. "
-    "In conversations these read the last two turns too. AUROC: of the confidence, known against unknown questions. answered: of the "
-    "known questions; the threshold is fitted to the other half of them, for the balance of right answers "
-    "and refusals. answer inside: of the windows chosen within the budget, 4 characters a token."
-)
+_LEGEND = """±: the 95 % interval. MiniLM: cosine to the nearest question, or to question and answer. BM25:
+both. In conversations they read the last two turns as well. AUROC: of the confidence, known against unknown
+questions. answered: of the known. fitted threshold: to the other half of the questions. calibrated: to the
+entries alone. answer inside: of the windows chosen within the budget, 4 characters a token."""
 
 
 def render(about: Mapping[str, Any], rows: Sequence[Row]) -> RenderableType:

@@ -7,22 +7,36 @@ from collections.abc import Iterator, Sequence
 from engine.bench.answering_rows import ANSWERED, OURS, PRECISION, share
 from engine.bench.answering_search import Answers
 from engine.bench.row import Row
+from engine.calibration import Curve
+from engine.calibration_cases import Cases
 from engine.confidence import HAND_OVER_BELOW
+from engine.documents import passages
+from engine.embedder import Embedder
+from engine.statistics import quantile
+
+# Which share of the known questions the fitted threshold lets pass, and the precision asked of a calibration.
+_ANSWERED, _ASKED = 0.88, 0.95
 
 Judged = tuple[int, float, bool, bool]
 """Half, confidence, whether something answers the question, whether the answer was right."""
 
 
-def rows(name: str, answers: Answers, precision: float, answered: float) -> Iterator[Row]:
-    """At the threshold fitted to the other half of the questions, and at the default one."""
+def rows(answers: Answers, embedder: Embedder, precision: float, answered: float) -> Iterator[Row]:
+    """At the threshold fitted to the other half of the questions, the calibrated and the default one.
+
+    Parameters
+      precision, answered: what is to be reached
+    """
     judged = [
         (asked.half, sure, answers.task.is_known(asked), document in asked.gold)
         for asked, (document, sure) in zip(answers.task.asked, answers.of[OURS], strict=True)
     ]
-    chosen = {half: _threshold([one for one in judged if one[0] != half]) for half in (0, 1)}
-    yield from _measured(f"{name}, fitted threshold", judged, chosen, (precision, answered))
-    default = dict.fromkeys(chosen, HAND_OVER_BELOW)
-    yield from _measured(f"{name}, default threshold", judged, default, (None, None))
+    fitted = {half: _threshold([one for one in judged if one[0] != half]) for half in (0, 1)}
+    yield from _measured("fitted threshold", judged, fitted, (precision, answered))
+    if (calibrated := _calibrated(answers, embedder)) is not None:
+        both = dict.fromkeys(fitted, calibrated)
+        yield from _measured("calibrated threshold", judged, both, (precision, answered))
+    yield from _measured("default threshold", judged, dict.fromkeys(fitted, HAND_OVER_BELOW), (None, None))
 
 
 def _measured(
@@ -39,13 +53,12 @@ def _measured(
 
 
 def _threshold(judged: Sequence[Judged]) -> float:
-    """The confidence that balances best: known questions answered rightly, and unknown ones not at all."""
-    known = sum(is_known for _, _, is_known, _ in judged) or 1
-    unknown = sum(not is_known for _, _, is_known, _ in judged) or 1
+    """The confidence that the wanted share of the known questions reaches."""
+    return quantile([sure for _, sure, is_known, _ in judged if is_known], 1 - _ANSWERED)
 
-    def balance(threshold: float) -> float:
-        right = sum(is_right for _, sure, _, is_right in judged if sure >= threshold)
-        refused = sum(not is_known for _, sure, is_known, _ in judged if sure < threshold)
-        return right / known + refused / unknown
 
-    return max((sure for _, sure, _, _ in judged), key=balance, default=1.0)
+def _calibrated(answers: Answers, embedder: Embedder) -> float | None:
+    """What `frontdesk calibrate` would choose: from the entries alone, no question of a customer seen."""
+    documents = [d for d in answers.task.documents if d.id not in answers.task.withheld]
+    found = [passage for document in documents for passage in passages(document)]
+    return Curve(Cases(found, embedder).ask()).threshold_for(_ASKED)
