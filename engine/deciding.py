@@ -9,7 +9,7 @@ from engine.index import Found
 from engine.types import Decision
 
 # Below the threshold, but not below this share of it, the right entry is nearly always among the best three.
-_ASK_BACK_SHARE = 0.33
+_ASK_BACK_SHARE = 0.4
 
 
 @dataclass(frozen=True, slots=True)

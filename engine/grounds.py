@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from engine.statement import Statement, joined, read
 # Sentences that are looked at for one claim, and stretches made of them.
 _MOST_SENTENCES = 6
 _MOST_IN_A_LIST = 8
+_ASKED = re.compile(r"[?？][\"'”’)*_]*$")
 # Characters of a sentence: what is longer is a table or a list of words, and only copies of it count.
 MOST_READ = 2000
 
@@ -36,6 +38,11 @@ class Sentence:
     @property
     def is_item(self) -> bool:
         return self.text[0] in "-*•+"
+
+    @property
+    def is_statement(self) -> bool:
+        """A heading or a question says nothing that could support anything."""
+        return self.text[0] != "#" and not _ASKED.search(self.text)
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ class Grounds:
                 shared[number] += weight
         best = [self._places[number] for number in nlargest(_MOST_SENTENCES, shared, key=shared.__getitem__)]
         grounds = dict.fromkeys(ground for row, place in best for ground in self._around(row, place))
-        return list(grounds)
+        return [ground for ground in grounds if any(one.is_statement for one in ground.sentences)]
 
     def _around(self, row: int, place: int) -> Iterator[Ground]:
         sentences = self._passages[row]

@@ -33,6 +33,8 @@ _ONE_WORD, _TWO_WORDS = 0.9, 1.9
 # How far those are from any word of the ground.
 _MISSING = 1.2
 _HALF = 0.5
+# A cosine distance of sentences beyond which they are about different things.
+_ELSEWHERE = 0.5
 # Cues that a copy has as the ground has them.
 _CONDITIONS = ("if", "unless", "until", "only")
 _STRICT = ("only", "unless", "must", "some", "mostly")
@@ -97,6 +99,8 @@ def is_contradicted(found: Mapping[str, float]) -> bool:
         or found["turned"] > _HALF
         or found["rivals"] >= 1
         or found["foreign number"] > _HALF
+        or (found["all added"] >= 1 and found["some dropped"] + found["only dropped"] >= 1)
+        or found["cosine"] > _ELSEWHERE
         or (found["strangers"] >= _TWO_WORDS and found["missing"] > _MISSING)
         or (found["limit added"] >= _ONE_WORD and any(found[f"{kind} added"] >= 1 for kind in _CONDITIONS))
         or (found["overlap"] >= _NEAR_COPY and (denied or _is_changed(found)))

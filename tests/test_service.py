@@ -161,7 +161,7 @@ class TestRequests:
 
     async def test_history_goes_in_newest_first_and_stays_as_it_was(self, recorded):
         # Given more history than fits
-        turns = [f"turn {number} " + "blah " * 60 for number in range(20)]
+        turns = [f"turn {number} " + "blah " * 10 for number in range(20)]
         contents = (*turns, RETURN)
         made = request(*contents)
 
