@@ -16,8 +16,8 @@ from redis.exceptions import RedisError
 
 from bots.message import Attachment, Message, Provisional, Reply
 from engine.errors import UnreadableDocument
-from engine.phrases import say
-from engine.readers import text_of
+from engine.language.phrases import say
+from engine.library.readers import text_of
 
 Receive = Callable[[Message, Sequence[str]], Awaitable[bool]]
 

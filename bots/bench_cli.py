@@ -133,8 +133,8 @@ def bench_answering(
     from engine.bench import answering, answering_table
     from engine.bench.answering_cache import CachedEmbedder
     from engine.bench.machine import describe
-    from engine.embedder import load_embedder
     from engine.generation.model import choose_device
+    from engine.search.embedder import load_embedder
 
     found: list[CachedEmbedder | None] = []
 

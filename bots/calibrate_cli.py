@@ -16,11 +16,11 @@ from bots.console import out, progress, run
 from bots.errors import StartError
 from bots.redis_server import commands_client, redis_for
 from bots.settings import Settings
-from engine.library import Library
+from engine.library.library import Library
 
 if TYPE_CHECKING:
-    from engine.calibration import Case, Point
-    from engine.calibration_run import Fitted
+    from engine.evaluation.calibration import Case, Point
+    from engine.evaluation.calibration_run import Fitted
 
 _BAR = 20
 _MOST_MISTAKEN = 8
@@ -40,11 +40,11 @@ def calibrate(
     """Fit how sure the bot must be to answer, by withholding your own entries in turn."""
 
     async def main(settings: Settings) -> None:
-        from engine.calibration_run import fit
-        from engine.calibration_store import CalibrationStore
-        from engine.embedder import load_embedder
+        from engine.evaluation.calibration_run import fit
+        from engine.evaluation.calibration_store import CalibrationStore
         from engine.generation.model import choose_device
-        from engine.knowledge import KnowledgeBase
+        from engine.search.embedder import load_embedder
+        from engine.search.knowledge import KnowledgeBase
 
         async with redis_for(settings, shared=True) as url, commands_client(url) as redis:
             await Library(redis).seed(settings.knowledge)
@@ -76,7 +76,7 @@ def calibrate(
 
 
 def _draw(path: Path, fitted: Fitted, precision: float) -> None:
-    from engine.plot import save_curve
+    from engine.evaluation.plot import save_curve
 
     title = f"{fitted.entries} entries, each withheld in turn"
     try:

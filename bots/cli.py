@@ -35,9 +35,9 @@ from bots.talk import chat_live, chat_piped, print_answer, read_file
 from bots.tasks import end
 from bots.up import stop_on_signals
 from bots.up import up as run_up
-from engine.library import Library
+from engine.library.library import Library
+from engine.library.watch import watching
 from engine.types import ChatTurn
-from engine.watch import watching
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -12,7 +12,7 @@ from bots.commands import Command
 from bots.history import History, Turn
 from bots.message import Attachment, Message
 from bots.privacy import Privacy
-from engine.phrases import say
+from engine.language.phrases import say
 from engine.types import ChatRequest, ChatTurn, Citation, Engine, Outcome, Progress, Task, TextFile
 
 
@@ -44,7 +44,7 @@ class Context:
         return tuple(TextFile(file.name, file.text) for file in self.message.attachments if not file.problem)
 
     def say(self, key: str, **values: object) -> str:
-        """One of the bot's own phrases, see `engine.phrases`, in the author's language."""
+        """One of the bot's own phrases, see `engine.language.phrases`, in the author's language."""
         return say(key, self.language, **values)
 
     def problem_of(self, attachment: Attachment) -> str:

@@ -15,7 +15,7 @@ from bots.split import split
 from bots.turns import Turns, TurnState
 from bots.vault import Vault
 from engine.filter import mask_placeholders, restore_placeholders
-from engine.phrases import say
+from engine.language.phrases import say
 from engine.types import Citation
 
 # An answer shorter than this is not posted yet while more is coming.

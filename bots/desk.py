@@ -18,9 +18,9 @@ from bots.registry import Registry
 from bots.summaries import Summaries, Summary
 from bots.tasks import end
 from engine.errors import BadRequest, ContextTooLong, Unavailable
-from engine.languages import detect
+from engine.language.languages import detect
+from engine.language.phrases import based_on, say
 from engine.log import logger
-from engine.phrases import based_on, say
 from engine.types import ChatRequest, ChatTurn, Engine, Outcome, Progress, TextFile
 
 log = logger("bots.desk")

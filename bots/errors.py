@@ -16,7 +16,7 @@ BotError
 
 from __future__ import annotations
 
-from engine.phrases import say
+from engine.language.phrases import say
 
 
 class BotError(Exception):
@@ -42,7 +42,7 @@ class CommandError(BotError):
 
 
 class Misused(CommandError):
-    """The phrase `key` of `engine.phrases`, and what its placeholders stand for."""
+    """The phrase `key` of `engine.language.phrases`, and what its placeholders stand for."""
 
     def __init__(self, key: str, **values: object) -> None:
         self.key, self.values = key, values
@@ -77,7 +77,7 @@ class PlatformRefused(BotError):
 
 
 class FileRefused(BotError):
-    """The phrase `key` of `engine.phrases` says why to whoever sent the file."""
+    """The phrase `key` of `engine.language.phrases` says why to whoever sent the file."""
 
     def __init__(self, key: str, reason: str) -> None:
         self.key = key

@@ -15,11 +15,11 @@ from bots.build import open_engine
 from bots.console import out, progress, run
 from bots.redis_server import commands_client, redis_for
 from bots.settings import Settings
-from engine.library import Library
+from engine.library.library import Library
 
 if TYPE_CHECKING:
-    from engine.evaluation import Evaluation, Question, Result
-    from engine.evaluation_report import Change, Summary
+    from engine.evaluation.evaluation import Evaluation, Question, Result
+    from engine.evaluation.report import Change, Summary
 
 _FIGURES = {
     "right": "right: decision and answer as expected",
@@ -56,9 +56,9 @@ def evaluate(
     """
 
     async def main(settings: Settings) -> None:
-        from engine.evaluation import Evaluation, read_questions
-        from engine.evaluation_report import compare as compare_rows
-        from engine.evaluation_report import read_report, summarise
+        from engine.evaluation.evaluation import Evaluation, read_questions
+        from engine.evaluation.report import compare as compare_rows
+        from engine.evaluation.report import read_report, summarise
 
         questions = read_questions(data, limit)
         old = read_report(compare) if compare else None

@@ -11,11 +11,11 @@ from bots.console import run
 from bots.errors import StartError
 from bots.redis_server import commands_client, redis_for
 from bots.settings import Settings
-from engine.catalogue import Entry
-from engine.documents import scope_of
-from engine.embedder_package import package_problem
-from engine.lesson import Learned
-from engine.library import Library
+from engine.library.catalogue import Entry
+from engine.library.documents import scope_of
+from engine.library.lesson import Learned
+from engine.library.library import Library
+from engine.search.embedder_package import package_problem
 
 EVERYWHERE = "everywhere"
 _STATUSES = ("added", "changed", "unchanged", "removed", "skipped")

@@ -44,7 +44,7 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that came along: its text, or why it has none, as a phrase of `engine.phrases`.
+    """A file that came along: its text, or why it has none, as a phrase of `engine.language.phrases`.
 
     Until a worker opens it, it may have neither: the platform still has it, or our own store.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from engine.characters import LONGEST_CHARACTER, continues
+from engine.encoding.characters import LONGEST_CHARACTER, continues
 
 _BREAKS = ("\n\n", "\n", ". ", " ")
 _FENCE = re.compile(r"^(```[^\n`]*)$", re.MULTILINE)

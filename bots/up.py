@@ -25,9 +25,9 @@ from bots.errors import DataDirInUse, StartError
 from bots.redis_server import commands_client, redis_for, start_child
 from bots.settings import Settings, folder, secret
 from engine.client import EngineClient
-from engine.embedder_package import package_problem
-from engine.library import Library
+from engine.library.library import Library
 from engine.log import logger
+from engine.search.embedder_package import package_problem
 
 CANNOT_START = 2
 _READY_SECONDS = 600

@@ -26,8 +26,8 @@ from bots.tasks import end
 from bots.turns import Turns, TurnState
 from bots.vault import Vault
 from engine.errors import EngineError
+from engine.language.phrases import say
 from engine.log import logger
-from engine.phrases import say
 
 MOST_ATTEMPTS = 5
 MOST_AT_ONCE = 64

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from engine.calibration_store import CalibrationStore
-from engine.embedder import load_embedder
 from engine.errors import BadRequest
+from engine.evaluation.calibration_store import CalibrationStore
 from engine.generation import Generator
 from engine.generation.local import BatchLimits, LocalGenerator
 from engine.generation.model import choose_device, load_model
 from engine.generation.remote import RemoteGenerator, discover
-from engine.knowledge import KnowledgeBase
+from engine.search.embedder import load_embedder
+from engine.search.knowledge import KnowledgeBase
 from engine.service import EngineService
 from engine.settings import EngineSettings
 

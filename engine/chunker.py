@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from engine.characters import whole_after
-from engine.encoding import encoder_for
-from engine.snapping import Snap, first_border, last_border
-from engine.tape import Tape
+from engine.encoding.characters import whole_after
+from engine.encoding.encoder import encoder_for
+from engine.encoding.snapping import Snap, first_border, last_border
+from engine.encoding.tape import Tape
 
 # The last part of a window in which a good place to end it is looked for, and the first part of an overlap
 # in which one to begin the next.

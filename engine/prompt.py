@@ -14,9 +14,9 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from engine.languages import NAMES
+from engine.language.languages import NAMES
+from engine.library.visible import seen, visible
 from engine.types import ChatTurn
-from engine.visible import seen, visible
 
 # For models that bring no chat template: plain roles, each turn ended by the end-of-text token.
 PLAIN_TEMPLATE = (

@@ -12,19 +12,19 @@ from contextlib import aclosing
 from dataclasses import replace
 from itertools import accumulate
 
-from engine.answering import KnowledgeAnswer, Voice
-from engine.calibration_store import DEFAULT_THRESHOLD, CalibrationStore
-from engine.condensing import condense
-from engine.context import fit_request, window_of
-from engine.deciding import Thresholds
+from engine.answering.answering import KnowledgeAnswer, Voice
+from engine.answering.condensing import condense
+from engine.answering.context import fit_request, window_of
+from engine.answering.deciding import Thresholds
+from engine.answering.routing import route
 from engine.errors import BadRequest
+from engine.evaluation.calibration_store import DEFAULT_THRESHOLD, CalibrationStore
 from engine.filter import Finding, Placeholders, mask, normalise, redact, stream
 from engine.generation import Ended, Generator
-from engine.knowledge import KnowledgeBase
-from engine.languages import detect
-from engine.reading import read
-from engine.routing import route
-from engine.tasks import draft, summarise
+from engine.language.languages import detect
+from engine.reading.reading import read
+from engine.reading.tasks import draft, summarise
+from engine.search.knowledge import KnowledgeBase
 from engine.types import ChatRequest, ChatTurn, Outcome, Piece, Progress, Stopwatch, TextFile, TokenLogprob
 
 # The longest message that is looked at: a wall against work before anything was counted.

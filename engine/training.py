@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from engine.errors import BadTrainingData
 from engine.generation.model import choose_device, load_model
-from engine.languages import detect
+from engine.language.languages import detect
 from engine.prompt import PLAIN_TEMPLATE, ask, encode, system_turn
 from engine.types import ChatTurn
 

@@ -345,7 +345,7 @@ def embedder():
     """all-MiniLM-L6-v2 from the installed package."""
     import torch
 
-    from engine.embedder import load_embedder
+    from engine.search.embedder import load_embedder
 
     found = load_embedder(None, torch.device("cpu"))
     assert found is not None
@@ -379,9 +379,9 @@ def sample_vectors():
 @pytest.fixture
 async def sample_knowledge(store, embedder, sample_vectors):
     """The sample pages, learned and indexed."""
-    from engine.knowledge import KnowledgeBase
-    from engine.lesson import SAMPLE_PAGES
-    from engine.vectors import VECTORS_KEY
+    from engine.library.lesson import SAMPLE_PAGES
+    from engine.search.knowledge import KnowledgeBase
+    from engine.search.vectors import VECTORS_KEY
 
     knowledge = KnowledgeBase(store.redis, embedder)
     await knowledge.library.learn([SAMPLE_PAGES])
@@ -395,7 +395,7 @@ async def sample_knowledge(store, embedder, sample_vectors):
 @pytest.fixture
 async def sample_service(settings, sample_knowledge, starter):
     """The engine as a newcomer has it: starter model, sample pages, MiniLM."""
-    from engine.calibration_store import DEFAULT_THRESHOLD
+    from engine.evaluation.calibration_store import DEFAULT_THRESHOLD
     from engine.generation.local import LocalGenerator
     from engine.service import EngineService
 

@@ -5,7 +5,7 @@ import random
 from contextlib import asynccontextmanager
 
 from engine.generation import Ended
-from engine.library import SAMPLE_PAGES
+from engine.library.library import SAMPLE_PAGES
 from engine.types import ChatRequest, ChatTurn, Outcome, Progress, TextFile, Usage
 
 NEEDLE = "2026-11-14 03:12:44 ERROR worker-3 payment of order 48213 was declined by the bank: card expired"

@@ -13,7 +13,7 @@ from engine.bench.answering_cache import CachedEmbedder
 from engine.bench.answering_rows import AUROC, HIT, OURS, PRECISION, area, share
 from engine.bench.answering_search import exactness, search
 from engine.bench.answering_sets import FILES, Asked, Rows, Task
-from engine.documents import Document
+from engine.library.documents import Document
 from engine.types import ChatTurn
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "support"

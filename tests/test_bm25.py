@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.bm25 import BM25
-from engine.terms import content_terms
+from engine.search.bm25 import BM25
+from engine.search.terms import content_terms
 
 WORDS = (
     "parcel",

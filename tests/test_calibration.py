@@ -7,14 +7,19 @@ import pytest
 from structlog.testing import capture_logs
 
 from bots.redis_server import commands_client
-from engine.calibration import Case, Curve
-from engine.calibration_cases import Cases, as_typed, entries
-from engine.calibration_run import FEWEST_ENTRIES, fit
-from engine.calibration_store import CALIBRATION_KEY, DEFAULT_THRESHOLD, Calibration, CalibrationStore
-from engine.documents import Document, passages
-from engine.knowledge import KnowledgeBase
-from engine.plot import save_curve
-from engine.statistics import auroc, quantile, wilson
+from engine.evaluation.calibration import Case, Curve
+from engine.evaluation.calibration_run import FEWEST_ENTRIES, fit
+from engine.evaluation.calibration_store import (
+    CALIBRATION_KEY,
+    DEFAULT_THRESHOLD,
+    Calibration,
+    CalibrationStore,
+)
+from engine.evaluation.cases import Cases, as_typed, entries
+from engine.evaluation.plot import save_curve
+from engine.evaluation.statistics import auroc, quantile, wilson
+from engine.library.documents import Document, passages
+from engine.search.knowledge import KnowledgeBase
 
 TOPICS = [
     "returns",
@@ -141,8 +146,7 @@ class TestCases:
 
     def test_a_withheld_question_can_be_found_by_its_aliases_only(self):
         documents = [
-            faq(topic, f"{topic} alpha", "Nothing of it.", f"{topic} beta", topic[::-1])
-            for topic in TOPICS
+            faq(topic, f"{topic} alpha", "Nothing of it.", f"{topic} beta", topic[::-1]) for topic in TOPICS
         ]
         asked = Cases(cut(*documents), None).ask()
         known = {case.question: case for case in asked if case.is_known}
@@ -224,7 +228,7 @@ class TestFitting:
 class TestStore:
     async def test_another_engine_hears_of_it_within_a_second(self, store, redis_url, monkeypatch):
         now = [100.0]
-        monkeypatch.setattr("engine.calibration_store.time.monotonic", lambda: now[0])
+        monkeypatch.setattr("engine.evaluation.calibration_store.time.monotonic", lambda: now[0])
         engine = CalibrationStore(store.redis, "minilm")
         assert await engine.threshold() == DEFAULT_THRESHOLD
         async with commands_client(redis_url) as other:
@@ -245,7 +249,7 @@ class TestStore:
         assert await calibrations.load() == a_calibration()
 
     async def test_one_of_another_embedder_does_not_count_and_is_told_once(self, store, monkeypatch):
-        monkeypatch.setattr("engine.calibration_store._BELIEVED_SECONDS", 0)
+        monkeypatch.setattr("engine.evaluation.calibration_store._BELIEVED_SECONDS", 0)
         await CalibrationStore(store.redis).save(a_calibration(embedder="another"))
         engine = CalibrationStore(store.redis, "minilm")
         with capture_logs() as logs:
@@ -255,7 +259,7 @@ class TestStore:
         assert (told["calibrated_with"], told["now"]) == ("another", "minilm")
 
     async def test_the_last_one_stays_while_redis_is_away(self, store, monkeypatch):
-        monkeypatch.setattr("engine.calibration_store._BELIEVED_SECONDS", 0)
+        monkeypatch.setattr("engine.evaluation.calibration_store._BELIEVED_SECONDS", 0)
         engine = CalibrationStore(store.redis, "minilm")
         await engine.save(a_calibration())
         assert await engine.threshold() == 0.61

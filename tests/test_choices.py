@@ -2,10 +2,10 @@
 
 import pytest
 
-from engine.choices import chosen, is_vague, listed, readings
-from engine.documents import Passage
-from engine.index import Hit
-from engine.phrases import LANGUAGES, say
+from engine.answering.choices import chosen, is_vague, listed, readings
+from engine.language.phrases import LANGUAGES, say
+from engine.library.documents import Passage
+from engine.search.index import Hit
 from engine.types import ChatTurn
 
 OPTIONS = ("How do I return an item?", "How do I return a gift?", "Who pays for a return?")

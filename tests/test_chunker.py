@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.trainers import BpeTrainer, WordPieceTrainer
 
-from engine import tape
-from engine.byte_level import GPT2, PATTERNS
 from engine.chunker import stream_windows, windows
-from engine.encoding import encoder_for
+from engine.encoding import tape
+from engine.encoding.byte_level import GPT2, PATTERNS
+from engine.encoding.encoder import encoder_for
 
 CORPUS = [
     "the quick brown fox jumps over the lazy dog. It's 2024, isn't it? " * 20,

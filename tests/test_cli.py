@@ -13,7 +13,7 @@ from discord_server import DiscordServer
 from running import FrontdeskUp
 from slack_server import SlackServer
 
-from engine.library import SAMPLE_PAGES
+from engine.library.library import SAMPLE_PAGES
 
 RETURNS = "How long do I have to return something?"
 CARD = "4111 1111 1111 1111"

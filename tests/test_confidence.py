@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.confidence import BY_MEANING, BY_WORDS, confidence
+from engine.search.confidence import BY_MEANING, BY_WORDS, confidence
 
 FITS = st.floats(0, 1)
 RIVALS = st.lists(FITS, max_size=8).map(lambda fits: sorted(fits, reverse=True))

@@ -2,9 +2,9 @@
 
 import pytest
 
-from engine.deciding import Thresholds, decide
-from engine.documents import Passage
-from engine.index import Found, Hit
+from engine.answering.deciding import Thresholds, decide
+from engine.library.documents import Passage
+from engine.search.index import Found, Hit
 
 THRESHOLDS = Thresholds(hand_over_below=0.4)
 TWO = ("A?", "B?")

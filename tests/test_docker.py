@@ -23,7 +23,7 @@ from bots.errors import StartError
 from bots.message import Author, ConversationKey, Message
 from bots.redis_server import find_server
 from bots.settings import Settings, load_settings
-from engine.library import DOCUMENTS_KEY, SAMPLE_PAGES, VERSION_KEY, Library
+from engine.library.library import DOCUMENTS_KEY, SAMPLE_PAGES, VERSION_KEY, Library
 from engine.settings import secret_fields
 
 ROOT = Path(__file__).resolve().parents[1]

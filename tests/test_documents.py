@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bots.message import ConversationKey
-from engine.documents import Document, is_visible, passages, scope_of, sentences
-from engine.faq import bare_question
+from engine.library.documents import Document, is_visible, passages, scope_of, sentences
+from engine.library.faq import bare_question
 
 PAGE = """\
 Before any heading.

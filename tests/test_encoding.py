@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.trainers import BpeTrainer
 
-from engine.byte_level import PATTERNS
-from engine.encoding import SEAM, Encoder, encoder_for
+from engine.encoding.byte_level import PATTERNS
+from engine.encoding.encoder import SEAM, Encoder, encoder_for
 
 CORPUS = [
     "the quick brown fox jumps over the lazy dog. It's 2024, isn't it? " * 20,

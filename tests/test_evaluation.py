@@ -7,12 +7,12 @@ import pytest
 from scripted import ScriptedEngine
 
 import engine
-from engine.calibration_store import DEFAULT_THRESHOLD
-from engine.documents import Document
 from engine.errors import BadEvaluationData, BadRequest, Unavailable
-from engine.evaluation import Evaluation, read_questions
-from engine.evaluation_report import compare, read_report, summarise
+from engine.evaluation.calibration_store import DEFAULT_THRESHOLD
+from engine.evaluation.evaluation import Evaluation, read_questions
+from engine.evaluation.report import compare, read_report, summarise
 from engine.generation import Ended
+from engine.library.documents import Document
 from engine.service import EngineService
 from engine.types import Citation, Outcome, Usage
 

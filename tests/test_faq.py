@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.documents import Document, passages
-from engine.faq import is_question
+from engine.library.documents import Document, passages
+from engine.library.faq import is_question
 
 
 def entries(text):

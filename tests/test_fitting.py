@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.answering.fitting import Material, fit
 from engine.errors import ContextTooLong
-from engine.fitting import Material, fit
 from engine.types import ChatTurn
 
 SYSTEM = ChatTurn("system", "be kind")

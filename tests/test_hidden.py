@@ -3,7 +3,7 @@
 import pytest
 from trafilatura import load_html
 
-from engine.hidden import drop_hidden
+from engine.library.hidden import drop_hidden
 
 
 def remaining(html):

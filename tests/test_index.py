@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from engine.documents import Document, Passage, passages
-from engine.index import Index
+from engine.library.documents import Document, Passage, passages
+from engine.search.index import Index
 from engine.types import ChatTurn
 
 ANSWERS = {

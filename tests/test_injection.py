@@ -11,7 +11,7 @@ from scripted import message
 from bots.commands import command
 from bots.desk import Desk
 from bots.registry import Registry
-from engine.calibration_store import DEFAULT_THRESHOLD
+from engine.evaluation.calibration_store import DEFAULT_THRESHOLD
 from engine.generation import Ended
 from engine.prompt import system_turn
 from engine.service import EngineService
@@ -76,7 +76,7 @@ class Gullible:
 @pytest.fixture
 def learned(settings, store, embedder, tmp_path, generator):
     """A service with a gullible model that has learned one page."""
-    from engine.knowledge import KnowledgeBase
+    from engine.search.knowledge import KnowledgeBase
 
     async def learn(text, name="shipping.md"):
         page = tmp_path / "pages" / name

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from engine.calibration_store import DEFAULT_THRESHOLD
-from engine.knowledge import KnowledgeBase
-from engine.lesson import SAMPLE_PAGES
-from engine.library import Library
-from engine.vectors import VECTORS_KEY
+from engine.evaluation.calibration_store import DEFAULT_THRESHOLD
+from engine.library.lesson import SAMPLE_PAGES
+from engine.library.library import Library
+from engine.search.knowledge import KnowledgeBase
+from engine.search.vectors import VECTORS_KEY
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from engine.languages import detect
+from engine.language.languages import detect
 
 SAID = {
     "en": [
@@ -142,7 +142,7 @@ def test_neither_torch_nor_pickle_is_needed():
         "import pickle, sys\n"
         "def refuse(*_, **__): raise AssertionError('a pickle was opened')\n"
         "pickle.load = pickle.loads = pickle.Unpickler = refuse\n"
-        "from engine.languages import detect\n"
+        "from engine.language.languages import detect\n"
         "assert detect('Wo ist mein Paket geblieben?') == 'de'\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
     )

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bots.cli import app
-from engine import embedder_package
+from engine.search import embedder_package
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ class TestEmbedderPackage:
     def test_search_by_words_is_left_when_nothing_else_can_be_loaded(self, wrong_package, caplog):
         import torch
 
-        from engine.embedder import load_embedder
+        from engine.search.embedder import load_embedder
 
         assert load_embedder(None, torch.device("cpu")) is None
         assert "are not the published ones" in caplog.text

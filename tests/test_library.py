@@ -6,10 +6,10 @@ import shutil
 import pytest
 from pdfs import make_pdf
 
-from engine import lesson, sources
-from engine.catalogue import Entry
-from engine.lesson import SAMPLE_PAGES, Learned
-from engine.library import CATALOGUE_KEY, Library
+from engine.library import lesson, sources
+from engine.library.catalogue import Entry
+from engine.library.lesson import SAMPLE_PAGES, Learned
+from engine.library.library import CATALOGUE_KEY, Library
 
 
 @pytest.fixture

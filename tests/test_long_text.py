@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.long_text import LongText, Stretch, share_of
+from engine.reading.long_text import LongText, Stretch, share_of
 
 LETTERS = st.text(alphabet="aB1 .\n\r，。é😀", max_size=200)
 

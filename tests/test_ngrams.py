@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import ngrams
-from engine.ngrams import CharNGrams
+from engine.search import ngrams
+from engine.search.ngrams import CharNGrams
 
 QUESTIONS = (
     "How do I return damaged shoes?",

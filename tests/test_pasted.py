@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.pasted import split_pasted, wants_summary
+from engine.reading.pasted import split_pasted, wants_summary
 
 LOG = "\n".join(f"2026-11-14 03:12:{row % 60:02d} INFO worker-{row} done" for row in range(80))
 PAGES = "\n\n".join(

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from scripted import ANNA, BEN, ScriptedEngine, conversation, message
 
-import engine.phrases
+import engine.language.phrases
 from bots.build import load_plugins
 from bots.desk import Desk
 from bots.history import Turn
 from bots.settings import Settings
 from engine.errors import ContextTooLong
-from engine.languages import NAMES
-from engine.phrases import LANGUAGES, based_on, language_name, say
+from engine.language.languages import NAMES
+from engine.language.phrases import LANGUAGES, based_on, language_name, say
 
-FOLDER = Path(engine.phrases.__file__).parent / "data" / "phrases"
+FOLDER = Path(engine.language.phrases.__file__).parents[1] / "data" / "phrases"
 FILES = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in FOLDER.glob("*.toml")}
 
 
@@ -67,7 +67,7 @@ def test_english_names_are_those_that_the_model_is_told():
 
 
 def test_every_phrase_that_the_code_says_exists():
-    root = Path(engine.phrases.__file__).parent.parent
+    root = Path(engine.language.phrases.__file__).parents[2]
     asked = re.compile(r"""\b(?:say|_said|Misused)\(\s*["'](\w+)["']|\bproblem="(\w+)\"""")
     said = {
         found[1] or found[2]

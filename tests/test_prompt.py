@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from engine.languages import NAMES
+from engine.language.languages import NAMES
+from engine.library.visible import seen, visible
 from engine.prompt import as_data, ask, encode, fill, repeats_prompt, system_turn, with_summary
 from engine.types import ChatTurn
-from engine.visible import seen, visible
 
 PASSAGES = ["Returns\nYou have 30 days.", "Hours\nNine to five."]
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.ranking import rank_windows
-from engine.selecting import choose
+from engine.search.ranking import rank_windows
+from engine.search.selecting import choose
 
 WINDOWS = [
     "The warehouse was built in 1961 and painted twice since.",

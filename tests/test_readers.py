@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pdfs import make_pdf
 
-from engine.documents import passages
 from engine.errors import UnreadableDocument
-from engine.readers import MAX_BYTES, MAX_PDF_BYTES, read_bytes, read_documents, text_of
+from engine.library.documents import passages
+from engine.library.readers import MAX_BYTES, MAX_PDF_BYTES, read_bytes, read_documents, text_of
 
 
 def read(name, content):

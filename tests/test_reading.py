@@ -7,9 +7,9 @@ from contextlib import aclosing
 import pytest
 from reading_parts import NEEDLE, WHY, Saying, about, log_with, pages, told
 
-from engine.evidence import fits_of
 from engine.generation.local import LocalGenerator
-from engine.reading import best_fit, concerned, read
+from engine.reading.evidence import fits_of
+from engine.reading.reading import best_fit, concerned, read
 from engine.types import ChatRequest, ChatTurn, Progress, Stopwatch, TextFile
 
 KNIVES = "How long is the warranty on knives?"

@@ -7,8 +7,8 @@ import pytest
 
 from engine.errors import BadRequest, ContextTooLong
 from engine.generation import Ended
-from engine.library import SAMPLE_PAGES
-from engine.phrases import say
+from engine.language.phrases import say
+from engine.library.library import SAMPLE_PAGES
 from engine.types import ChatRequest, ChatTurn, Outcome, Sampling, Usage
 
 RETURN = "How long do I have to return something?"

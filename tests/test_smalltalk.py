@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from engine.phrases import LANGUAGES, say
-from engine.smalltalk import accepts_offer, reply_to
+from engine.answering.smalltalk import accepts_offer, reply_to
+from engine.language.phrases import LANGUAGES, say
 
 
 def said(message, language=""):

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.bench.support_set import sample_passages
-from engine.cutter import sentence_spans
-from engine.exact_items import is_equal, tokens
-from engine.support import SentenceCutter, Support, has_substance
+from engine.support.cutter import sentence_spans
+from engine.support.exact_items import is_equal, tokens
+from engine.support.support import SentenceCutter, Support, has_substance
 
 RETURNS = (
     "You have 30 days from the day of delivery to return an item. The item must be unused and in its "

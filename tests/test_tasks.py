@@ -8,7 +8,7 @@ import pytest
 from reading_parts import NEEDLE, Saying, about, log_with, pages, told
 
 from engine.generation.local import LocalGenerator
-from engine.tasks import central_sentences, draft, share_note, summarise
+from engine.reading.tasks import central_sentences, draft, share_note, summarise
 from engine.types import ChatRequest, ChatTurn, Progress, Stopwatch
 
 SHORT = "The shop in Aarhus moves to a larger building in May. It keeps its opening hours."

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.terms import content_terms, fold, terms
+from engine.search.terms import content_terms, fold, terms
 
 
 def test_plural_ing_and_ed_endings_fall_away():

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from engine.library import Library
-from engine.watch import WATCHER_KEY, Watcher, watching
+from engine.library.library import Library
+from engine.library.watch import WATCHER_KEY, Watcher, watching
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from aiohttp.test_utils import TestServer
 from pdfs import make_pdf
 from yarl import URL
 
-from engine import web_page
 from engine.errors import UnreadableDocument
-from engine.lesson import Learned
-from engine.library import Library
-from engine.web_page import AllowedHosts, fetch
+from engine.library import web_page
+from engine.library.lesson import Learned
+from engine.library.library import Library
+from engine.library.web_page import AllowedHosts, fetch
 
 HTML = (
     "<html><head><title>FAQ</title></head><body><article><h1>Returns</h1>"

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from engine.mentions import Mentions
-from engine.remembered import Remembered
-from engine.wording import Wording
+from engine.search.mentions import Mentions
+from engine.search.remembered import Remembered
+from engine.search.wording import Wording
 
 ENTRIES = [
     ("How do I cancel my hotel booking?", "Cancel a room"),

@@ -11,7 +11,7 @@ from engine.bench.answering_search import Answers, exactness, search
 from engine.bench.answering_sets import Rows, Task, is_odd, is_third
 from engine.bench.figures import CANNOT_RUN
 from engine.bench.row import Row
-from engine.embedder import Embedder
+from engine.search.embedder import Embedder
 
 
 def measure(data: Path, embedder: Embedder | None, say: Callable[[str], None]) -> list[Row]:

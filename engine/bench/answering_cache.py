@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.embedder import Embedder
-from engine.known_texts import KnownTexts
+from engine.evaluation.known_texts import KnownTexts
+from engine.search.embedder import Embedder
 
 
 class CachedEmbedder(KnownTexts):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from engine.bench.row import Row
-from engine.statistics import auroc, wilson
+from engine.evaluation.statistics import auroc, wilson
 
 PART = "answering"
 OURS = "ours"

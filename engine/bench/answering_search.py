@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from engine.bench.answering_rows import EXACT, HIT, OURS, area, share
 from engine.bench.answering_sets import Task
 from engine.bench.row import Row
-from engine.bm25 import BM25
-from engine.documents import Passage, passages
-from engine.embedder import Embedder
-from engine.index import Index
+from engine.library.documents import Passage, passages
+from engine.search.bm25 import BM25
+from engine.search.embedder import Embedder
+from engine.search.index import Index
 
 Answer = tuple[str, float]
 """The document that comes first, and how sure the search is of it."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.documents import Document, passages
-from engine.faq import is_question
+from engine.library.documents import Document, passages
+from engine.library.faq import is_question
 from engine.types import ChatTurn
 
 _PAIRS = ("banking77", "clinc", "covidfaq", "stackfaq", "dstc11t5")

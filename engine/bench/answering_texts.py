@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from engine.bench.answering_rows import INSIDE, OURS, share
 from engine.bench.answering_sets import Rows
 from engine.bench.row import Row
-from engine.bm25 import BM25
-from engine.embedder import Embedder
-from engine.ranking import rank_windows
-from engine.selecting import Span, choose
+from engine.search.bm25 import BM25
+from engine.search.embedder import Embedder
+from engine.search.ranking import rank_windows
+from engine.search.selecting import Span, choose
 
 _TOKEN = 4
 """Characters that a token counts for."""

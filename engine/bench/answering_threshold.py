@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from engine.bench.answering_rows import ANSWERED, OURS, PRECISION, share
 from engine.bench.answering_search import Answers
 from engine.bench.row import Row
-from engine.calibration import Curve
-from engine.calibration_cases import Cases
-from engine.confidence import HAND_OVER_BELOW
-from engine.documents import passages
-from engine.embedder import Embedder
-from engine.statistics import quantile
+from engine.evaluation.calibration import Curve
+from engine.evaluation.cases import Cases
+from engine.evaluation.statistics import quantile
+from engine.library.documents import passages
+from engine.search.confidence import HAND_OVER_BELOW
+from engine.search.embedder import Embedder
 
 # Which share of the known questions the fitted threshold lets pass, and the precision asked of a calibration.
 _ANSWERED, _ASKED = 0.88, 0.95

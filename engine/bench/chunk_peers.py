@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from engine.bench.contestant import CannotRun
 from engine.chunker import windows
-from engine.encoding import encoder_for
+from engine.encoding.encoder import encoder_for
 
 OURS = "ours"
 # They only encode: what a chunker can be measured against.

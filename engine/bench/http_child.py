@@ -18,8 +18,8 @@ from redis.asyncio import Redis
 
 from engine.generation.local import BatchLimits, LocalGenerator
 from engine.generation.model import Precision, load_model
-from engine.knowledge import KnowledgeBase
 from engine.log import configure
+from engine.search.knowledge import KnowledgeBase
 from engine.server import create_app
 from engine.service import EngineService
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.documents import Document, passages
 from engine.errors import BadRequest
-from engine.lesson import SAMPLE_PAGES
+from engine.library.documents import Document, passages
+from engine.library.lesson import SAMPLE_PAGES
 
 _MOST_QUERIES = 1_000
 # Words of a query that is cut out of a passage, where the data has no questions of its own.

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from engine.bench.contestant import CannotRun
-from engine.bm25 import BM25
-from engine.ngrams import CharNGrams
+from engine.search.bm25 import BM25
+from engine.search.ngrams import CharNGrams
 
 # Texts that a search returns.
 TOP = 10

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from engine.bench.support_set import Case, half_of, made_cases, sample_passages, written_cases
-from engine.embedder import load_embedder
-from engine.support import Support
-from engine.support_features import is_contradicted
-from engine.support_model import MOST_DEVIATIONS, WEIGHTS
+from engine.search.embedder import load_embedder
+from engine.support.features import is_contradicted
+from engine.support.model import MOST_DEVIATIONS, WEIGHTS
+from engine.support.support import Support
 
 _FREE = ("copied", "actor same", "denied otherwise", "weak", "in context")
 _UNITS, _STEPS, _RATE, _FOLDS, _FALSE_ALARMS = 4, 400, 0.03, 6, 0.06

@@ -12,10 +12,10 @@ from functools import partial
 
 from engine.bench.row import Row
 from engine.bench.support_set import Case, half_of, made_cases, sample_passages, written_cases
-from engine.embedder import Embedder
-from engine.statistics import wilson
-from engine.support import Support
-from engine.support_model import SupportModel, support_model
+from engine.evaluation.statistics import wilson
+from engine.search.embedder import Embedder
+from engine.support.model import SupportModel, support_model
+from engine.support.support import Support
 
 PART = "support"
 # Of the made cases every one in this many is measured, another one than is learned from.

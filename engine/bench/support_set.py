@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from engine.cutter import sentence_spans
-from engine.documents import Document, passages
-from engine.lesson import SAMPLE_PAGES
-from engine.support import has_substance
+from engine.library.documents import Document, passages
+from engine.library.lesson import SAMPLE_PAGES
+from engine.support.cutter import sentence_spans
+from engine.support.support import has_substance
 
 _HAND_WRITTEN = Path(__file__).with_name("support_set.jsonl")
 # Made sentences for each sentence of a page.

@@ -1,0 +1,1 @@
+"""How good the answers are, on the team's own entries and questions."""

@@ -1,0 +1,1 @@
+"""Which language is spoken, and what the bot says in it."""

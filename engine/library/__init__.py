@@ -1,0 +1,1 @@
+"""Documents in: reading them, cutting them into passages, keeping them in Redis. Needs no torch."""

@@ -1,0 +1,1 @@
+"""Long texts that a customer sends: questions about them, and summaries."""

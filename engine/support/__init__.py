@@ -1,0 +1,1 @@
+"""Whether passages say what a sentence says."""
