@@ -7,6 +7,7 @@ released once a passage supports it, and an answer of which nothing is left beco
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -29,6 +30,9 @@ from engine.types import ChatRequest, ChatTurn, Outcome, Piece, Progress, Stopwa
 
 # The longest message that is looked at: a wall against work before anything was counted.
 MAX_MESSAGE_CHARACTERS = 10 * 1024 * 1024
+# Digests of files in which the filter found nothing.
+_CLEAN: set[bytes] = set()
+_MOST_CLEAN = 10_000
 
 
 class EngineService:
@@ -190,8 +194,22 @@ def _redacted(request: ChatRequest) -> tuple[ChatRequest, Placeholders]:
         placeholders.reserve(text)
     turns = tuple(ChatTurn(turn.role, redact(turn.content, placeholders)) for turn in request.turns)
     files = tuple(
-        TextFile(redact(file.name, placeholders), redact(file.text, placeholders), file.is_new)
+        TextFile(redact(file.name, placeholders), _redacted_file(file.text, placeholders), file.is_new)
         for file in request.files
     )
     summary = redact(request.summary, placeholders)
     return replace(request, turns=turns, files=files, summary=summary), placeholders
+
+
+def _redacted_file(text: str, placeholders: Placeholders) -> str:
+    """A file's text without sensitive values. It comes again with each follow-up question, and megabytes
+    take seconds: what was found clean once is not looked at again."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    if digest in _CLEAN:
+        return text
+    redacted = redact(text, placeholders)
+    if redacted == text:
+        if len(_CLEAN) >= _MOST_CLEAN:
+            _CLEAN.clear()
+        _CLEAN.add(digest)
+    return redacted

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.answering.choices import chosen, is_vague, listed, readings
+from engine.answering.choices import chosen, is_rivalled, is_short, listed, readings
 from engine.language.phrases import LANGUAGES, say
 from engine.library.documents import Passage
 from engine.search.index import Hit
@@ -88,14 +88,12 @@ def test_readings_are_the_questions_of_near_passages_each_once():
     assert readings([hit(0.4, "A?"), hit(0.3, "A?")]) == ("A?",)
 
 
-@pytest.mark.parametrize(
-    ("question", "other", "score", "vague"),
-    [
-        ("discount", "b.md", 0.39, True),
-        ("discount", "returns.md", 0.39, False),
-        ("discount", "b.md", 0.2, False),
-        ("How do I get a discount for students in Norway?", "b.md", 0.39, False),
-    ],
-)
-def test_few_words_that_fit_another_page_as_well_are_vague(question, other, score, vague):
-    assert is_vague(question, [hit(0.4, "A?"), hit(score, "B?", document=other)]) == vague
+def test_a_few_words_are_short():
+    assert is_short("discount")
+    assert not is_short("How do I get a discount for students in Norway?")
+
+
+def test_another_page_that_comes_close_is_a_rival():
+    assert is_rivalled([hit(0.4, "A?"), hit(0.39, "B?", document="b.md")])
+    assert not is_rivalled([hit(0.4, "A?"), hit(0.39, "B?")])
+    assert not is_rivalled([hit(0.4, "A?"), hit(0.2, "B?", document="b.md")])

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from engine.answering.checked import CheckedAnswer
-from engine.answering.choices import chosen, is_vague, listed, readings
+from engine.answering.choices import chosen, listed, readings
 from engine.answering.context import fit_request, window_of
 from engine.answering.deciding import Thresholds, decide
 from engine.answering.fitting import Fitted
@@ -92,13 +92,8 @@ class KnowledgeAnswer:
 
     async def _decided(self, found: Found) -> AsyncGenerator[Piece, None]:
         options = readings(found.hits) if found.hits else ()
-        decision = decide(
-            found,
-            options,
-            self._thresholds,
-            is_vague=bool(found.hits) and is_vague(self._question, found.hits),
-            was_asked=bool(self._choice),
-        )
+        was_asked = bool(self._choice)
+        decision = decide(self._question, found, options, self._thresholds, was_asked=was_asked)
         told = self._outcome(
             decision=decision,
             confidence=found.confidence,

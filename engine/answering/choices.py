@@ -17,7 +17,7 @@ from engine.types import ChatTurn
 _LEAST_OPTIONS, _MOST_OPTIONS = 2, 3
 # The third reading is offered when its score comes this close to the best one's.
 _NEAR = 0.8
-# A question of at most so many words that count, for which another page comes this close, may mean that one.
+# Words that count in a short question, and how close another page must come to the best one.
 _FEW_TERMS, _AS_NEAR = 2, 0.85
 
 _LISTED = re.compile(r"^(\d)\. (.+)$", re.MULTILINE)
@@ -49,10 +49,13 @@ def _is_near(score: float, hits: Sequence[Hit]) -> bool:
     return score >= _NEAR * hits[0].score
 
 
-def is_vague(question: str, hits: Sequence[Hit]) -> bool:
-    """Whether so few words fit pages about different things."""
-    if len(set(content_terms(question))) > _FEW_TERMS:
-        return False
+def is_short(question: str) -> bool:
+    """Whether so few words may mean several things."""
+    return len(set(content_terms(question))) <= _FEW_TERMS
+
+
+def is_rivalled(hits: Sequence[Hit]) -> bool:
+    """Whether another page fits about as well as the best one."""
     best = hits[0]
     return any(
         hit.score >= _AS_NEAR * best.score for hit in hits if hit.passage.document != best.passage.document

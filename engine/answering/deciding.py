@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.answering.choices import is_rivalled, is_short
 from engine.search.index import Found
 from engine.types import Decision
 
-# Below the threshold, but not below this share of it, the right entry is nearly always among the best three.
-_ASK_BACK_SHARE = 0.4
+# Shares of the threshold. From the first on the right entry is nearly always among the best three; up to the
+# second, what another page fits as well is wrong more often than not.
+_ASK_BACK, _SURELY = 0.4, 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +23,21 @@ class Thresholds:
     @property
     def ask_back_from(self) -> float:
         """From here up to `hand_over_below` the customer is asked what was meant."""
-        return self.hand_over_below * _ASK_BACK_SHARE
+        return self.hand_over_below * _ASK_BACK
+
+    @property
+    def sure_from(self) -> float:
+        """From here on another page that fits as well means nothing, but for a short question."""
+        return self.hand_over_below * _SURELY
 
 
 def decide(
-    found: Found, options: Sequence[str], thresholds: Thresholds, *, is_vague: bool, was_asked: bool
+    question: str, found: Found, options: Sequence[str], thresholds: Thresholds, *, was_asked: bool
 ) -> Decision:
     """What to do with what was found.
 
     Parameters
       options: the readings that could be offered
-      is_vague: the question fits several of them, see `choices.is_vague`
       was_asked: the customer has just chosen one: nobody is asked twice
     """
     if not found.hits:
@@ -40,6 +46,7 @@ def decide(
         return "answer"
     if found.confidence < thresholds.ask_back_from:
         return "hand_over"
-    if found.confidence >= thresholds.hand_over_below and not is_vague:
+    is_open = found.confidence < thresholds.sure_from or is_short(question)
+    if found.confidence >= thresholds.hand_over_below and not (is_open and is_rivalled(found.hits)):
         return "answer"
     return "ask_back" if len(options) > 1 else "hand_over"

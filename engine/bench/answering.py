@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from engine.bench import answering_texts, answering_threshold
+from engine.bench import answering_others, answering_texts, answering_threshold
 from engine.bench.answering_rows import PART
 from engine.bench.answering_search import Answers, exactness, search
 from engine.bench.answering_sets import Rows, Task, is_odd, is_third
@@ -45,6 +45,7 @@ def _measured(rows: Rows, embedder: Embedder, say: Callable[[str], None]) -> Ite
     yield exactness(done)
     say("  long texts")
     yield from answering_texts.measure(rows, embedder)
+    yield from answering_others.measure(rows.folder, embedder, say)
 
 
 def _in_scope(task: Task) -> Task:

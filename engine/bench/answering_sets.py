@@ -58,15 +58,15 @@ class Rows:
     """The folder of JSONL files."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def missing(self) -> list[str]:
         """The files that are not there."""
-        return [f"{name}.jsonl" for name in FILES if not (self._folder / f"{name}.jsonl").is_file()]
+        return [f"{name}.jsonl" for name in FILES if not (self.folder / f"{name}.jsonl").is_file()]
 
     def read(self, name: str) -> list[Json]:
         """One object a line."""
-        text = (self._folder / f"{name}.jsonl").read_text(encoding="utf-8")
+        text = (self.folder / f"{name}.jsonl").read_text(encoding="utf-8")
         return [json.loads(line) for line in text.split("\n") if line.strip()]
 
     def faq(self, name: str, withheld: Callable[[str], bool] = lambda name: False) -> Task:
