@@ -71,6 +71,33 @@ async def test_the_conversation_is_still_there_after_a_reload(page):
     await expect(bubbles(page, "user").first).to_contain_text("hello")
 
 
+async def test_what_was_meant_is_chosen_by_a_button(page):
+    question = await ask(page, "discount")
+    options = page.get_by_test_id("option")
+    await expect(options.last).to_have_text("None of these")
+    await expect(question.locator("li")).to_have_count(0)
+    chosen, offered = await options.first.inner_text(), await options.count()
+    await options.first.click()
+    await expect(bubbles(page, "user").last).to_have_text(chosen)
+    await expect(bubbles(page, "assistant").nth(1)).to_have_attribute("data-state", "done", timeout=30_000)
+    await expect(page.get_by_test_id("citation").last).to_contain_text(chosen)
+    await expect(options).to_have_count(0)
+    await expect(question.locator("li")).to_have_count(offered)
+
+
+async def test_a_file_is_cited_by_its_lines(page):
+    lines = [f"Day {number}: the {number} parcels were counted." for number in range(1, 41)]
+    lines[30] = "The warehouse was closed because its roof leaked."
+    file = {"name": "diary.txt", "mimeType": "text/plain", "buffer": "\n".join(lines).encode()}
+    await page.get_by_test_id("file").set_input_files(file)
+    await expect(page.locator("#chip-name")).to_have_text("diary.txt")
+    await ask(page, "Why was the warehouse closed?")
+    citation = page.get_by_test_id("citation").first
+    await expect(citation).to_contain_text("diary.txt — line 31")
+    await citation.locator("summary").click()
+    await expect(citation).to_contain_text("because its roof leaked")
+
+
 async def test_what_the_bot_says_is_never_markup(page):
     answer = await ask(page, "/draft <img src=x onerror=alert(1)> is sold out. <b>Really</b>.")
     await expect(answer).to_contain_text("<img src=x onerror=alert(1)>")

@@ -16,6 +16,7 @@ from engine.search.embedder import Embedder
 from engine.search.meaning import Meaning
 from engine.search.mentions import Mentions
 from engine.search.ranked import Ranked
+from engine.search.terms import content_terms
 from engine.search.words import Words
 from engine.types import ChatTurn, Citation
 
@@ -23,6 +24,11 @@ from engine.types import ChatTurn, Citation
 _OF_MENTION = 0.3
 # In how many earlier turns titles are looked for, and how many are read together with the question.
 _TURNS_MENTIONING, _TURNS_READ = 5, 2
+# An answer of which the pages have this share repeats them: it would only find itself again.
+_REPEATS = 0.7
+# How much of the confidence that earlier turns add counts, by how many words the question has that count:
+# a question that can stand alone is not answered by what was spoken of before.
+_OF_ADDED = (1.0, 1.0, 0.8, 0.5, 0.25, 0.15)
 # A best hit that leads the next by this much needs no conversation to be understood.
 _CLEAR_LEAD = 0.2
 
@@ -108,15 +114,30 @@ class Index:
         if not seen.any():
             return Found((), 0.0)
         question = _PLACEHOLDER.sub(" ", question)
-        said = [turn.content for turn in reversed(earlier) if turn.role != "system"]
         ranked = self._rank(question, seen)
-        if said:
+        sure = self._confidence(ranked)
+        if said := self._said(earlier):
             ranked = self._rank(question, seen, said, 1 - self._is_clear(ranked))
+            sure = min(self._confidence(ranked), sure + self._added(question, ranked, sure))
         hits = tuple(
             Hit(self.passages[row], min(1.0, max(0.0, score)))
             for row, score in zip(ranked.rows[:limit], ranked.scores[:limit], strict=True)
         )
-        return Found(hits, self._confidence(ranked))
+        return Found(hits, sure)
+
+    def _said(self, earlier: Sequence[ChatTurn]) -> list[str]:
+        """What was said before, newest first, but for answers that repeat the pages."""
+        newest = [turn for turn in reversed(earlier) if turn.role != "system"][:_TURNS_MENTIONING]
+        return [
+            turn.content
+            for turn in newest
+            if turn.role == "user" or self._words.covered(turn.content) < _REPEATS
+        ]
+
+    def _added(self, question: str, ranked: Ranked, alone: float) -> float:
+        """What the earlier turns add to the confidence in the question alone."""
+        terms = len(set(content_terms(question)))
+        return max(0.0, self._confidence(ranked) - alone) * _OF_ADDED[min(terms, len(_OF_ADDED) - 1)]
 
     def _rank(
         self, question: str, seen: NDArray[np.bool_], said: Sequence[str] = (), need: float = 0.0

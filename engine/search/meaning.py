@@ -26,6 +26,8 @@ _OF_VECTOR, _OF_WORDING, _OF_WORDS = 0.57, 0.4, 0.03
 _OF_VECTOR_ALONE, _OF_WORDS_BESIDE = 0.69, 0.17
 # What a vector's score lets expect of the comparison word by word.
 _EXPECTED, _EXPECTED_OF_VECTOR = 0.3, 0.6
+# What earlier turns count at most, by how many words the question has that count.
+_OF_TURNS = (0.9, 0.8, 0.6, 0.4, 0.2, 0.1)
 # The body's vector counts this much beside each question's.
 _OF_BODY = 1.5
 
@@ -107,8 +109,9 @@ class Meaning:
 
 
 def _share_of_turns(question: str) -> float:
-    """How much what was said before may count: half, and more for a question of a word or two."""
-    return max(0.5, 0.9 - 0.1 * len(content_terms(question)))
+    """How much what was said before may count: less, the more words the question has of its own."""
+    terms = len(set(content_terms(question)))
+    return _OF_TURNS[min(terms, len(_OF_TURNS) - 1)]
 
 
 def _profiles(vectors: NDArray[np.float32], owners: NDArray[np.int64], count: int) -> NDArray[np.float32]:

@@ -31,6 +31,10 @@ class Words:
         """BM25 as share of the best one that is seen: `[passages]`, in [0, 1]."""
         return _shares(self._bm25.search(question)[0], seen)
 
+    def covered(self, text: str) -> float:
+        """The largest share of the text's words, weighted by rarity, that one passage has: in [0, 1]."""
+        return float(self._bm25.search(text)[1].max(initial=0.0))
+
     def rank(self, question: str, seen: NDArray[np.bool_], bonus: NDArray[np.float64]) -> Ranked:
         """The best passages by words alone."""
         bm25, coverage = self._bm25.search(question)
