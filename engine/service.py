@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 from engine.answering.answering import KnowledgeAnswer, Voice
+from engine.answering.choices import chosen
 from engine.answering.condensing import condense
 from engine.answering.context import fit_request, window_of
 from engine.answering.deciding import Thresholds
@@ -30,6 +31,8 @@ from engine.types import ChatRequest, ChatTurn, Outcome, Piece, Progress, Stopwa
 
 # The longest message that is looked at: a wall against work before anything was counted.
 MAX_MESSAGE_CHARACTERS = 10 * 1024 * 1024
+# New files, and those from earlier in the conversation.
+MAX_FILE_CHARACTERS = 2 * MAX_MESSAGE_CHARACTERS
 # Digests of files in which the filter found nothing.
 _CLEAN: set[bytes] = set()
 _MOST_CLEAN = 10_000
@@ -62,7 +65,7 @@ class EngineService:
         watch = Stopwatch()
         # In a thread: a text of megabytes takes seconds.
         request, placeholders = await asyncio.to_thread(_redacted, _checked(request))
-        request = replace(request, language=detect(request.turns[-1].content, request.language))
+        request = replace(request, language=_language(request))
         watch.lap("filter_ms")
         outgoing = stream(self._outgoing(placeholders))
         generated = shown = ""
@@ -109,22 +112,29 @@ class EngineService:
 
     async def _from_knowledge(self, request: ChatRequest, watch: Stopwatch) -> AsyncGenerator[Piece, None]:
         threshold = await self._threshold()
-        routed = await route(request, self.generator, self.knowledge, threshold)
-        if routed.is_about_texts:
+        answer = self._from_pages(request, threshold, watch)
+        pieces = answer.run()
+        if not answer.is_settled or any(file.is_new for file in request.files):
+            routed = await route(request, self.generator, self.knowledge, threshold)
             embedder = self.knowledge.embedder
-            answer = read(self.generator, routed.request, watch, embedder, evidence=routed.evidence)
-        else:
-            answer = KnowledgeAnswer(
-                routed.request,
-                self.generator,
-                self.knowledge,
-                voice=self._voice,
-                thresholds=Thresholds(threshold),
-                watch=watch,
-            ).run()
-        async with aclosing(answer) as pieces:
+            pieces = (
+                read(self.generator, routed.request, watch, embedder, evidence=routed.evidence)
+                if routed.is_about_texts
+                else self._from_pages(routed.request, threshold, watch).run()
+            )
+        async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
+
+    def _from_pages(self, request: ChatRequest, threshold: float, watch: Stopwatch) -> KnowledgeAnswer:
+        return KnowledgeAnswer(
+            request,
+            self.generator,
+            self.knowledge,
+            voice=self._voice,
+            thresholds=Thresholds(threshold),
+            watch=watch,
+        )
 
     async def _threshold(self) -> float:
         if self._calibration is not None:
@@ -170,16 +180,22 @@ def _of_text(logprobs: Sequence[TokenLogprob], text: str) -> tuple[TokenLogprob,
     return tuple(it for it, start in zip(logprobs, starts, strict=False) if start < end)
 
 
+def _language(request: ChatRequest) -> str:
+    """In which language to answer. An option that was chosen is a page's words, not the customer's."""
+    said = [turn.content for turn in request.turns if turn.role == "user"]
+    is_choice = len(said) > 1 and chosen(request.turns) is not None
+    return detect(said[-2] if is_choice else request.turns[-1].content, request.language)
+
+
 def _checked(request: ChatRequest) -> ChatRequest:
     if not request.turns or (request.task != "condense" and request.turns[-1].role != "user"):
         raise BadRequest("The last message must be the user's.")
     if not request.turns[-1].content.strip() and not request.files:
         raise BadRequest("The message is empty: write what you would like to know.")
-    given = [turn.content for turn in request.turns] + [file.text for file in request.files]
-    if sum(map(len, given)) > MAX_MESSAGE_CHARACTERS:
-        raise BadRequest(
-            f"The messages and files are longer than {MAX_MESSAGE_CHARACTERS:,} characters together."
-        )
+    if sum(len(turn.content) for turn in request.turns) > MAX_MESSAGE_CHARACTERS:
+        raise BadRequest(f"The messages are longer than {MAX_MESSAGE_CHARACTERS:,} characters together.")
+    if sum(len(file.text) for file in request.files) > MAX_FILE_CHARACTERS:
+        raise BadRequest(f"The files are longer than {MAX_FILE_CHARACTERS:,} characters together.")
     return request
 
 

@@ -65,6 +65,17 @@ def test_anything_else_is_a_message_of_its_own(message):
     assert pick(message) is None
 
 
+def test_an_option_is_known_whatever_signs_it_has():
+    options = ("退货政策是什么？", "What is ½ m² of Linen™…?")
+    for option in options:
+        turns = [
+            ChatTurn("user", "x"),
+            ChatTurn("assistant", listed(options, "zh")),
+            ChatTurn("user", option),
+        ]
+        assert chosen(turns) == option
+
+
 def test_a_list_in_a_quoted_page_offers_nothing():
     quoted = ChatTurn("assistant", "You need:\n1. The label\n2. The box")
     assert chosen([ChatTurn("user", "How?"), quoted, ChatTurn("user", "2")]) is None

@@ -5,11 +5,12 @@ from contextlib import aclosing
 
 import pytest
 
+from engine.answering.choices import listed
 from engine.errors import BadRequest, ContextTooLong
 from engine.generation import Ended
 from engine.language.phrases import say
 from engine.library.library import SAMPLE_PAGES
-from engine.types import ChatRequest, ChatTurn, Outcome, Sampling, Usage
+from engine.types import ChatRequest, ChatTurn, Outcome, Sampling, TextFile, Usage
 
 RETURN = "How long do I have to return something?"
 RETURN_ANSWER = "You have 30 days from the day of delivery to return an item."
@@ -355,3 +356,42 @@ class TestTasks:
         text, _ = await told(recorded, f"Please send the parcel of the customer to {EMAIL} today.", task=task)
         assert EMAIL not in text
         assert all(EMAIL not in turn.content for asked, _ in recorded.generator.asked for turn in asked)
+
+
+class TestEarlierFiles:
+    async def test_small_talk_and_choices_are_not_about_a_file_sent_before(self, sample_service):
+        files = (
+            TextFile("log.txt", "1. The parcel left.\n2. Thanks, hello and yes were said.", is_new=False),
+        )
+        for earlier, message, expected in (
+            ("Fine.", "thanks", say("thanks", "en")),
+            (say("not_found", "en"), "yes please", say("hand_over", "en")),
+            (
+                listed(("How long do I have to return something?", "Returns"), "en"),
+                "3",
+                say("not_found", "en"),
+            ),
+        ):
+            text, _ = await told(sample_service, "Hello", earlier, message, files=files)
+            assert text == expected
+
+    async def test_a_question_that_only_the_file_answers_is_answered_from_it(self, sample_service):
+        files = (
+            TextFile("log.txt", "All is well.\nThe zeppelin over Aarhus lost its anchor.", is_new=False),
+        )
+        text, outcome = await told(sample_service, "Hi", "Hello!", "What did the zeppelin lose?", files=files)
+        assert "anchor" in text
+        assert (outcome.citations[0].document, outcome.citations[0].first_line) == ("log.txt", 2)
+
+    async def test_a_chosen_option_is_answered_in_the_customers_language(self, sample_service):
+        asked = listed((RETURN, "Returns"), "zh")
+        _, outcome = await told(sample_service, "我想退货，请问要多久？", asked, RETURN, language="en")
+        assert outcome.language == "zh"
+
+    async def test_nothing_learned_and_a_threshold_of_nothing_break_nothing(self, sample_service):
+        await sample_service.knowledge.library.remove([str(SAMPLE_PAGES)])
+        await sample_service.knowledge.refresh()
+        sample_service._hand_over_below = 0.0
+        files = (TextFile("log.txt", "All is well.", is_new=False),)
+        _, outcome = await told(sample_service, "Hi", "Hello!", "What did the zeppelin lose?", files=files)
+        assert outcome.decision == "hand_over"

@@ -57,11 +57,17 @@ class KnowledgeAnswer:
         self._request = _asking(request, self._choice) if self._choice else request
         self._question = self._request.turns[-1].content
         self._language = request.language
+        self._known = self._by_heart()
+
+    @property
+    def is_settled(self) -> bool:
+        """A choice or small talk: it is about no text of the customer's, whatever was sent earlier."""
+        return self._choice is not None or self._known is not None
 
     async def run(self) -> AsyncGenerator[Piece, None]:
         """Yield pieces of text, then the outcome."""
-        if known := self._by_heart():
-            text, decision = known
+        if self._known is not None:
+            text, decision = self._known
             yield text
             yield self._outcome(decision=decision, confidence=0.0 if self._choice == "" else 1.0)
             return

@@ -84,14 +84,17 @@ def chosen(turns: Sequence[ChatTurn]) -> str | None:
     options = _options(turns[-2].content)
     if not options:
         return None
-    message = unicodedata.normalize("NFKC", turns[-1].content).strip()
-    *real, none = options
-    if message.casefold() == none.casefold():
-        return ""
-    if message in real:
-        return message
+    message = _plain(turns[-1].content)
+    picks = [*options[:-1], ""]  # the last one is the way out
+    for option, pick in zip(options, picks, strict=True):
+        if message == _plain(option):
+            return pick
     number = _picked(message)
-    return None if number is None or number > len(options) else [*real, ""][number - 1]
+    return None if number is None or number > len(options) else picks[number - 1]
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
 def _options(answer: str) -> list[str]:
@@ -105,7 +108,7 @@ def _picked(message: str) -> int | None:
     """The number that a short message names, from 1."""
     if (number := _NUMBER.fullmatch(message)) and number[1] != "0":
         return int(number[1])
-    words = [word.casefold() for word in re.findall(r"[^\W\d_]+", message)]
+    words = re.findall(r"[^\W\d_]+", message)
     if len(words) > _MOST_WORDS:
         return None
     found = [_ORDINALS[word] for word in words if word in _ORDINALS]

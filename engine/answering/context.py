@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.answering.fitting import Fitted, Material, fit
+from engine.errors import ContextTooLong
 from engine.generation import Generator
 from engine.prompt import ask, system_turn, with_summary
 from engine.search.bm25 import BM25
 from engine.types import ChatRequest, ChatTurn, Window
+
+# No text has fewer tokens than one for so many characters.
+_MOST_CHARACTERS_A_TOKEN = 32
 
 
 def fit_request(
@@ -27,6 +31,9 @@ def fit_request(
     *earlier, message = request.turns
     history = [turn for turn in earlier if turn.role != "system"]
     system = _system(request, earlier, persona)
+    if len(message.content) > _MOST_CHARACTERS_A_TOKEN * generator.context_length:
+        # Not counted: that alone would take seconds.
+        raise ContextTooLong(tokens=len(message.content) // 4, limit=generator.context_length // 2)
     reserved = min(request.sampling.max_tokens or max_answer_tokens, generator.context_length // 2)
     material = Material(
         system=system,

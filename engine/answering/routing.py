@@ -41,7 +41,7 @@ async def route(
     evidence = await best_fit(asked, generator, knowledge.embedder)
     question, earlier = asked.turns[-1].content, asked.turns[:-1]
     found = await knowledge.search(question, earlier, scope=request.conversation)
-    is_known = found.confidence >= threshold
+    is_known = bool(found.hits) and found.confidence >= threshold
     if _is_about_texts(request, evidence, is_known=is_known) and (
         not is_known
         or _has_new_file(request)

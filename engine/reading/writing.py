@@ -52,9 +52,14 @@ async def write(
                 said.append(cutter.close() if item.finish_reason == "stop" else "")
             else:
                 said.extend(cutter.feed(item))
+    return Written(await asyncio.to_thread(_held_to, sources, said), usage)
+
+
+def _held_to(sources: Sequence[str], said: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """The sentences that the sources support and that say something, each once."""
     support = Support(sources)
     found = {one.strip(): support.find(one) for one in said if has_substance(one)}
-    return Written(tuple((one, row) for one, row in found.items() if row is not None), usage)
+    return tuple((one, row) for one, row in found.items() if row is not None)
 
 
 def sources_of(sentences: Sequence[Stretch]) -> list[Stretch]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +40,7 @@ class Embedder:
         except (OSError, ValueError) as error:
             raise ModelUnusable(f"embedder: {source} cannot be loaded") from error
         self._model = model.to(device).eval()
+        self._tokenizing = Lock()
         self._remembered = Remembered(_REMEMBERED_BYTES)
         self.name = name or source
 
@@ -77,17 +80,19 @@ class Embedder:
         """The ids of each text's word pieces, without the two tokens that frame it."""
         if not texts:
             return []
-        encoded = self._tokenizer(list(texts), truncation=True, max_length=_MOST_TOKENS)["input_ids"]
-        return [ids[1:-1] for ids in encoded]
+        return [ids[1:-1] for ids in self._encoded(texts)["input_ids"]]
 
     def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """The characters that each of the text's `pieces` stands for."""
         if not texts:
             return []
-        encoded = self._tokenizer(
-            list(texts), truncation=True, max_length=_MOST_TOKENS, return_offsets_mapping=True
-        )
+        encoded = self._encoded(texts, return_offsets_mapping=True)
         return [spans[1:-1] for spans in encoded["offset_mapping"]]
+
+    def _encoded(self, texts: Sequence[str], **options: Any) -> Any:
+        """The tokenizer keeps padding as its own state: one thread at a time may set it."""
+        with self._tokenizing:
+            return self._tokenizer(list(texts), truncation=True, max_length=_MOST_TOKENS, **options)
 
     def _read(
         self, texts: Sequence[str], batch_size: int
@@ -96,13 +101,8 @@ class Embedder:
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for first in range(0, len(order), batch_size):
             rows = order[first : first + batch_size]
-            encoded = self._tokenizer(
-                [texts[row] for row in rows],
-                padding=True,
-                truncation=True,
-                max_length=_MOST_TOKENS,
-                return_tensors="pt",
-            ).to(self._model.device)
+            batch = self._encoded([texts[row] for row in rows], padding=True, return_tensors="pt")
+            encoded = batch.to(self._model.device)
             with torch.inference_mode():
                 yield rows, self._model(**encoded).last_hidden_state, encoded["attention_mask"]
 
