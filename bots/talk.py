@@ -112,5 +112,7 @@ def _parsed(line: str) -> tuple[str, list[Attachment]]:
 def _place(citation: dict[str, Any]) -> str:
     """Where a quotation stands."""
     if first := citation["first_line"]:
-        return f"{citation['document']}, lines {first}–{citation['last_line']}"
+        last = citation["last_line"]
+        lines = f"line {first}" if first == last else f"lines {first}–{last}"
+        return f"{citation['document']}, {lines}"
     return f"{citation['heading']} — {citation['document']}"

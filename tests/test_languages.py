@@ -31,7 +31,7 @@ SAID = {
     "nl": ["Waar is mijn pakket?", "ik wil mijn bestelling annuleren"],
     "pl": ["Gdzie jest moja paczka?"],
     "sv": ["Var är mitt paket?"],
-    "zh": ["我的包裹在哪里？", "退款", "请问 iPhone 15 Pro Max 多少钱", "可以用 PayPal 付款吗"],
+    "zh": ["我的包裹在哪里？", "退款", "请问 iPhone 15 Pro Max 多少钱", "可以用 PayPal 付款吗", "谁赢得了1998年世界杯？"],
     "ja": ["荷物はどこですか", "返品したいです", "PayPalで払えますか", "iPhone 15 Pro の保証期間は？"],
     "ko": ["내 택배 어디 있어요?", "환불"],
     "ru": ["Где моя посылка?", "как вернуть товар"],

@@ -1,13 +1,16 @@
 """Files become documents, and what cannot be read is refused with its reason."""
 
+import io
 import json
 import os
 from pathlib import Path
 
 import pytest
 from pdfs import make_pdf
+from pypdf import PdfWriter
 
 from engine.errors import UnreadableDocument
+from engine.library import pdf
 from engine.library.documents import passages
 from engine.library.readers import MAX_BYTES, MAX_PDF_BYTES, read_bytes, read_documents, text_of
 
@@ -111,6 +114,11 @@ class TestHtml:
         page = self.PAGE.replace("<head>", "<head><meta charset='shift_jis'>").replace("EU", "東京")
         assert "東京" in read("page.html", page.encode("shift_jis")).text
 
+    @pytest.mark.parametrize("codec", ["undefined", "unicode_escape"])
+    def test_what_is_no_encoding_of_the_web_is_not_believed(self, codec):
+        page = self.PAGE.replace("<head>", f"<head><meta charset='{codec}'>").replace("EU", r"\x45東京")
+        assert r"\x45東京" in read("page.html", page).text
+
     def test_without_text_or_with_links_alone_it_is_refused(self):
         with pytest.raises(UnreadableDocument, match="no text found in the HTML"):
             read("page.html", "<html><body></body></html>")
@@ -149,6 +157,28 @@ class TestPdf:
     def test_a_broken_one_is_refused(self, cut):
         with pytest.raises(UnreadableDocument, match=r"a broken PDF|no text in its"):
             read("broken.pdf", make_pdf("Plug it in.")[:cut])
+
+    @pytest.mark.parametrize(
+        ("limit", "value", "reason"),
+        [
+            ("_MOST_PAGES", 1, "2 pages, more than 1: split it"),
+            ("_MOST_CHARACTERS", 15, "more than 15 characters of text: split it"),
+            ("_SECONDS", -1, "takes more than -1 seconds: split it"),
+        ],
+    )
+    def test_one_that_holds_too_much_is_refused(self, monkeypatch, limit, value, reason):
+        monkeypatch.setattr(pdf, limit, value)
+        with pytest.raises(UnreadableDocument, match=reason):
+            read("long.pdf", make_pdf("Plug it in.", "Wait for it."))
+
+    def test_one_whose_small_page_unpacks_to_a_huge_one_is_refused(self):
+        writer = PdfWriter(io.BytesIO(make_pdf("Plug it in." + " " * pdf._MOST_STREAM_BYTES)))
+        writer.pages[0].compress_content_streams()
+        file = io.BytesIO()
+        writer.write(file)
+        assert len(file.getvalue()) < 50_000
+        with pytest.raises(UnreadableDocument, match="more than is read of a PDF"):
+            read("bomb.pdf", file.getvalue())
 
 
 class TestEncodings:

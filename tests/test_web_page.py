@@ -106,6 +106,13 @@ class TestFetching:
         with pytest.raises(UnreadableDocument, match="no answer within 0 seconds"):
             await get(site, "page")
 
+    @pytest.mark.parametrize(
+        "address", ["http://[::1", "http://docs.example.org:99999/", f"http://{'a' * 70}.example.org/"]
+    )
+    async def test_what_is_no_address_is_told(self, address):
+        with pytest.raises(UnreadableDocument, match="cannot be fetched"):
+            await fetch(address, AllowedHosts(["*.example.org"]))
+
 
 class TestRedirects:
     async def test_within_the_allowed_hosts_they_are_followed(self, site):
@@ -120,7 +127,9 @@ class TestRedirects:
                 await get(site, "page")
             assert (await get(site, "page", other.host)).content == b"secret"
 
-    @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://example.org/", "http:///x"])
+    @pytest.mark.parametrize(
+        "target", ["file:///etc/passwd", "ftp://example.org/", "http:///x", "http://[::1"]
+    )
     async def test_to_what_is_no_web_page_they_are_refused(self, site, target):
         site.pages["page"] = target
         with pytest.raises(UnreadableDocument):

@@ -37,6 +37,10 @@ class KnownTexts(Embedder):
         found = _remembered(texts, self._vectors, lambda missing: self._embedder.embed(missing, batch_size))
         return np.stack(found) if found else np.zeros((0, 0), np.float32)
 
+    def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """As `Embedder.spans`, asked each time."""
+        return self._embedder.spans(texts)
+
     def words(self, texts: Sequence[str]) -> list[NDArray[np.float16]]:
         """As `Embedder.words`."""
         return _remembered(texts, self._words, self._embedder.words)

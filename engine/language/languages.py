@@ -66,7 +66,7 @@ _NOT_SPEECH = re.compile(
     r"|(?:https?://|www\.)\S+|[\w.+-]{1,64}@[\w.-]{1,255}"  # links, addresses
     r"|<[^<>\s]{1,64}>|(?<!\w)[@#][\w-]+"  # placeholders, tags, mentions, channels
     r"|(?m:^[ \t]*>[^\n]*)"  # lines quoted in a chat
-    r"|(?<!\w)(?=\S*\d)[\w.,:/-]+|\b[A-Z]{2,}\b",  # numbers, models, acronyms
+    r"|(?<![A-Za-z0-9])(?=[A-Za-z.,:/-]*\d)[A-Za-z0-9.,:/-]+|\b[A-Z]{2,}\b",  # numbers, models, acronyms
     re.DOTALL,
 )
 _QUOTED = re.compile(

@@ -10,6 +10,12 @@ from engine.library.decoding import decode
 from engine.library.hidden import drop_hidden
 
 _CHARSET = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)|<\?xml[^>]+encoding=[\"']([\w-]+)", re.IGNORECASE)
+# The encodings of the web: Python knows others that decode no page, or take very long for one.
+_WEB_ENCODING = re.compile(
+    r"utf-?(8|16|16le|16be)|(us-)?ascii|latin-?[1-9]|iso-?8859-\d{1,2}|(windows-|cp)125[0-8]|cp(874|932|949)|"
+    r"shift-jis|sjis|euc-(jp|kr)|iso-2022-jp|gb2312|gbk|gb18030|big5(-hkscs)?|koi8-[ru]|ks-c-5601-1987|"
+    r"ibm866|macintosh|tis-620"
+)
 _HEAD_BYTES = 2048  # where browsers look for it
 
 
@@ -38,9 +44,11 @@ def are_only_links(linked: int, other: int) -> bool:
 def _decode(content: bytes, charset: str) -> str:
     named = _CHARSET.search(content[:_HEAD_BYTES])
     said = charset or (named and (named[1] or named[2]).decode()) or ""
+    if not _WEB_ENCODING.fullmatch(said.lower().replace("_", "-")):
+        return decode(content)
     try:
-        return content.decode(said) if said else decode(content)
-    except (LookupError, UnicodeDecodeError):  # pages often say it wrongly
+        return content.decode(said)
+    except (LookupError, UnicodeError):  # pages often say it wrongly
         return decode(content)
 
 

@@ -90,10 +90,11 @@ def _place(url: URL) -> str:
 async def fetch(address: str, allowed: AllowedHosts) -> WebPage:
     """Fetch a page, following redirects within the allowed hosts.
 
-    Raises `UnreadableDocument` with the reason: host not allowed, gone, too large, too slow, of another kind.
+    Raises `UnreadableDocument` with the reason: no address, host not allowed, gone, too large, too slow, of
+    another kind.
     """
-    url = URL(address)
     try:
+        url = URL(address)
         async with asyncio.timeout(_SECONDS):
             for _ in range(_MOST_REDIRECTS + 1):
                 found = await _get(url, allowed)
@@ -102,7 +103,7 @@ async def fetch(address: str, allowed: AllowedHosts) -> WebPage:
                 url = found
     except TimeoutError as error:
         raise UnreadableDocument(f"no answer within {_SECONDS} seconds") from error
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: no address, or no host's name
         raise UnreadableDocument(f"cannot be fetched: {error}") from error
     raise UnreadableDocument(f"more than {_MOST_REDIRECTS} redirects")
 
