@@ -9,17 +9,20 @@ import asyncio
 from collections.abc import Sequence
 
 from bots.adapter import Sender, nonce_of
-from bots.errors import PlatformBusy
+from bots.errors import PlatformBusy, PlatformRefused
 from bots.message import Message, Provisional, Reply
 from bots.split import split
 from bots.turns import Turns, TurnState
 from bots.vault import Vault
 from engine.filter import mask_placeholders, restore_placeholders
 from engine.language.phrases import say
+from engine.log import logger
 from engine.types import Citation
 
 # An answer shorter than this is not posted yet while more is coming.
 _FIRST_CHARACTERS = 20
+
+log = logger("bots.delivery")
 
 
 class Delivery:
@@ -82,8 +85,15 @@ class Delivery:
         await self._sender.finish(self._message, text, reply)
 
     async def _offer(self, options: Sequence[str]) -> None:
-        last = max(self._shown)
-        await self._sender.offer(self._message, self._state.refs[last], self._shown[last], options)
+        """Buttons below the part that holds the list; the list itself can be answered without them."""
+        first = f"1. {self._visible(options[0])}"
+        for part, text in self._shown.items():
+            if first in text.splitlines():
+                try:
+                    await self._sender.offer(self._message, self._state.refs[part], text, options)
+                except PlatformRefused as error:
+                    log.warning("the platform refuses buttons; the list stays", reason=str(error))
+                return
 
     def _visible(self, text: str) -> str:
         if self._message.is_private:

@@ -90,19 +90,18 @@ class Desk:
             files=_files(message),
         )
         text = ""
+        # What is told of files that nobody could read stands before the answer or instead of it.
+        is_held_back = bool(_problem(message, language)) and not request.files
         try:
             async with aclosing(self._engine.chat(request)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Outcome):
-                        yield _reply(
-                            text,
-                            piece,
-                            note=_problem(message, language),
-                            footer=_basis(piece) if self._shows_basis else "",
-                        )
+                        whole = _with_problem(text, piece, message, language)
+                        yield _reply(whole, piece, footer=_basis(piece) if self._shows_basis else "")
                     elif isinstance(piece, str):
                         text += piece
-                        yield piece
+                        if not is_held_back:
+                            yield piece
                     else:
                         yield _provisional(piece, language)
         except BadRequest as error:  # the message itself is at fault: say so, instead of trying again
@@ -133,7 +132,9 @@ class Desk:
             async for piece in pieces:
                 text += piece if isinstance(piece, str) else ""
         if text:
-            await self._summaries.replace(message.conversation, Summary(text, old[-1].id))
+            new = Summary(text, old[-1].id, summary.forgotten)
+            if not await self._summaries.replace(message.conversation, new):
+                log.info("somebody was forgotten meanwhile; the new summary is dropped")
 
     async def _command(
         self, command: Command, arguments: str, message: Message, language: str
@@ -220,9 +221,20 @@ def _basis(outcome: Outcome) -> str:
     return based_on(window.passages, messages, outcome.language, is_summary_used=summarised)
 
 
-def _reply(text: str, outcome: Outcome, *, note: str, footer: str) -> Reply:
+def _with_problem(text: str, outcome: Outcome, message: Message, language: str) -> str:
+    """The answer and which files could not be read: that goes first, or alone, where none could."""
+    problem = _problem(message, language)
+    if not problem:
+        return text
+    # The list of a question back is only looked for at the beginning of a reply.
+    if _files(message) or outcome.decision == "ask_back":
+        return f"{text}\n\n{problem}"
+    return problem if outcome.decision == "hand_over" else f"{problem}\n\n{text}"
+
+
+def _reply(text: str, outcome: Outcome, *, footer: str) -> Reply:
     return Reply(
-        text=f"{text}\n\n{note}" if note else text,
+        text=text,
         decision=outcome.decision,
         confidence=outcome.confidence,
         citations=outcome.citations,

@@ -36,7 +36,9 @@ class Files:
     def __init__(self, redis: Redis, envelope: Envelope, retention_days: int) -> None:
         self._redis: Any = redis
         self._envelope = envelope
+        self._retention = retention_days * 24 * 3600
         self._waiting = min(_WAITING_DAYS, retention_days) * 24 * 3600
+        self._longest = self._waiting + KEPT_SECONDS  # one may be read at the very end of its wait
 
     async def put(self, message: Message) -> Message:
         """Store the texts of the message's files, redacted before; it only names them then. Idempotent."""
@@ -51,10 +53,16 @@ class Files:
         author = self._envelope.author_index(message.conversation, message.author.id)
         about = {"name": file.name, "author": author, "at": time.time(), "size": len(file.text)}
         sealed = await asyncio.to_thread(self._envelope.seal, file.text, key)
+        gone = await self._gone(message.conversation)
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.set(key, sealed, ex=self._waiting)
             pipe.hset(index, key, self._envelope.seal(json.dumps(about), index))
-            pipe.expire(index, self._waiting)
+            if gone:
+                pipe.hdel(index, *gone)
+            pipe.expire(index, self._longest)
+            # Where `Privacy.forget` looks: a file that only a command read leaves no turn behind.
+            pipe.sadd(keys.conversations(author), str(message.conversation))
+            pipe.expire(keys.conversations(author), self._retention)
             await pipe.execute()
         return replace(file, text="", is_stored=True)
 
@@ -83,6 +91,11 @@ class Files:
         if mine:
             await self._redis.delete(*mine)
             await self._redis.hdel(keys.files(conversation), *mine)
+
+    async def _gone(self, conversation: ConversationKey) -> list[str]:
+        """The keys of files that are over their time, read or not."""
+        oldest = time.time() - self._longest
+        return [key for key, about in (await self._index(conversation)).items() if about["at"] < oldest]
 
     async def _index(self, conversation: ConversationKey) -> dict[str, dict[str, Any]]:
         """What is known of each file, by its key."""

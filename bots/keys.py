@@ -33,6 +33,11 @@ def summary(conversation: ConversationKey) -> str:
     return f"frontdesk:summary:{conversation}"
 
 
+def forgotten(conversation: ConversationKey) -> str:
+    """How often somebody was forgotten in the conversation."""
+    return f"frontdesk:forgotten:{conversation}"
+
+
 def vault(conversation: ConversationKey) -> str:
     """The values behind the conversation's placeholders."""
     return f"{VAULTS}{conversation}"

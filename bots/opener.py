@@ -58,6 +58,8 @@ class Opener:
             log.warning("a file could not be fetched; its author is told", reason=str(error))
             return replace(file, problem=error.key)
         found = await asyncio.to_thread(text_attachment, file.name, content)
+        if len(found.text) > room:  # a PDF's text may be far longer than its file
+            return replace(file, problem="too_large")
         texts = await self._redaction(message.conversation, message.author.id, [found.text])
         found = replace(found, text=texts[0])
         await self._files.put_one(message, row, found)

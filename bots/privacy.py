@@ -30,9 +30,12 @@ class Privacy:
 
     async def forget(self, conversation: ConversationKey, author_id: str) -> int:
         """Delete what this author said anywhere in the workspace; return the number of turns and letters."""
-        for found in {conversation, *await self._history.conversations(conversation, author_id)}:
+        everywhere = {conversation, *await self._history.conversations(conversation, author_id)}
+        for found in everywhere:
             await self._vault.forget(found, author_id)
             await self._files.forget(found, author_id)
             await self._summaries.forget(found)
         forgotten = await self._history.forget(conversation, author_id)
+        for found in everywhere:  # again: one that was begun before the turns were gone knows them
+            await self._summaries.forget(found)
         return forgotten + await self._dead_letters.forget(conversation, author_id)

@@ -6,7 +6,7 @@ It stands beside the history in Redis, sealed, and never instead of it: every tu
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from redis.asyncio import Redis
@@ -19,6 +19,15 @@ from engine.log import logger
 
 log = logger("bots.summaries")
 
+# KEYS: summary, forgotten   ARGV: how often somebody was forgotten, sealed summary, seconds to live
+_REPLACE = """
+if (redis.call('GET', KEYS[2]) or '0') ~= ARGV[1] then return 0 end
+if not redis.call('SET', KEYS[1], ARGV[2], 'XX', 'KEEPTTL') then
+  redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+end
+return 1
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -26,6 +35,8 @@ class Summary:
 
     text: str = ""
     covers: str = ""
+    forgotten: int = field(default=0, compare=False)
+    """How often somebody had been forgotten here when this was read."""
 
 
 class Summaries:
@@ -35,26 +46,35 @@ class Summaries:
         self._redis: Any = redis
         self._envelope = envelope
         self._retention = retention_days * 24 * 3600
+        self._replace = redis.register_script(_REPLACE)
 
     async def read(self, conversation: ConversationKey) -> Summary:
         """The conversation's summary, empty when there is none."""
         key = keys.summary(conversation)
-        sealed = await self._redis.get(key)
+        sealed, forgotten = await self._redis.mget(key, keys.forgotten(conversation))
+        none = Summary(forgotten=int(forgotten or 0))
         if sealed is None:
-            return Summary()
+            return none
         try:
-            return Summary(**json.loads(self._envelope.open(sealed, key)))
+            stored = Summary(**json.loads(self._envelope.open(sealed, key)))
         except (Undecipherable, TypeError) as error:  # another key, or another version's fields
             log.error("a summary cannot be opened and is made again", reason=str(error))
-            return Summary()
+            return none
+        return replace(stored, forgotten=none.forgotten)
 
-    async def replace(self, conversation: ConversationKey, summary: Summary) -> None:
-        """Keep this one. Its time is counted from the first: what it tells may be as old as that."""
+    async def replace(self, conversation: ConversationKey, summary: Summary) -> bool:
+        """Keep this one; False, and nothing is kept, when somebody was forgotten since its forerunner was
+        read. Its time is counted from the first: what it tells may be as old as that.
+        """
         key = keys.summary(conversation)
         sealed = self._envelope.seal(json.dumps(asdict(summary), ensure_ascii=False), key)
-        if not await self._redis.set(key, sealed, xx=True, keepttl=True):
-            await self._redis.set(key, sealed, ex=self._retention)
+        where = [key, keys.forgotten(conversation)]
+        return bool(await self._replace(keys=where, args=[summary.forgotten, sealed, self._retention]))
 
     async def forget(self, conversation: ConversationKey) -> None:
-        """Delete it: the turns that are left make the next one."""
-        await self._redis.delete(keys.summary(conversation))
+        """Delete it, and refuse one that is being made: the turns that are left make the next one."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(keys.summary(conversation))
+            pipe.incr(keys.forgotten(conversation))
+            pipe.expire(keys.forgotten(conversation), self._retention)
+            await pipe.execute()

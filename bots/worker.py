@@ -209,6 +209,8 @@ class Worker:
                 await self._desk.remember(message)
         except (EngineError, RedisError) as error:
             log.warning("the conversation's summary stays as it is until the next answer", reason=str(error))
+        except Exception:  # the answer is out and finished: nothing here may have it made again
+            log.exception("the conversation's summary could not be made; it stays as it is")
 
     async def _generate(self, message: Message, sender: Sender, delivery: Delivery) -> Reply:
         text, reply = "", None

@@ -85,6 +85,20 @@ async def test_what_was_meant_is_chosen_by_a_button(page):
     await expect(question.locator("li")).to_have_count(offered)
 
 
+async def test_a_note_beside_a_question_back_is_text_and_no_button(page):
+    done = {
+        "kind": "done",
+        "turn": "one",
+        "decision": "ask_back",
+        "text": "Do you mean:\n1. Returns?\n2. Gifts?\n3. None of these\n\nphoto.png is no text.",
+        "options": ["Returns?", "Gifts?"],
+    }
+    await page.evaluate("event => onEvent(event)", done)
+    options = page.get_by_test_id("option")
+    assert await options.all_inner_texts() == ["Returns?", "Gifts?", "None of these"]
+    await expect(bubbles(page, "assistant").last).to_contain_text("photo.png is no text.")
+
+
 async def test_a_file_is_cited_by_its_lines(page):
     lines = [f"Day {number}: the {number} parcels were counted." for number in range(1, 41)]
     lines[30] = "The warehouse was closed because its roof leaked."

@@ -4,7 +4,7 @@ import pytest
 from scripted import ANNA, BEN, ScriptedSender, conversation, message
 
 from bots.delivery import Delivery
-from bots.errors import PlatformBusy
+from bots.errors import PlatformBusy, PlatformRefused
 from bots.message import Provisional, Reply
 from engine.filter import find
 from engine.types import Citation, Progress
@@ -230,3 +230,38 @@ async def test_a_short_progress_is_shown_and_the_answer_takes_its_place(store):
     await delivery.progress(Provisional("正在阅读文本：1/2", Progress(1, 2)))
     await delivery.finish(Reply("九百欧元。"))
     assert (sender.texts(), sender.shown[0]) == (["九百欧元。"], "正在阅读文本：1/2")
+
+
+class Offering(ScriptedSender):
+    """A platform with buttons, or one that refuses them."""
+
+    def __init__(self, error=None):
+        super().__init__()
+        self.limit, self.offered, self._error = 60, [], error
+
+    async def offer(self, message, ref, text, options):
+        if self._error:
+            raise self._error
+        self.offered.append((ref, text, options))
+
+
+ASKED_BACK = Reply(
+    "Do you mean:\n1. Returning an item?\n2. A gift?\n3. None of these\n\n" + "This file is no text. " * 4,
+    decision="ask_back",
+    options=("Returning an item?", "A gift?"),
+    language="en",
+)
+
+
+async def test_buttons_stand_below_the_part_that_holds_the_list(store):
+    sender = Offering()
+    await (await open_delivery(store, sender, message())).finish(ASKED_BACK)
+    assert len(sender.texts()) > 1
+    [(ref, text, options)] = sender.offered
+    assert (ref, text, options) == ("0", sender.texts()[0], (*ASKED_BACK.options, "None of these"))
+
+
+async def test_a_list_whose_buttons_are_refused_is_shown_all_the_same(store):
+    sender = Offering(PlatformRefused("no buttons here"))
+    await (await open_delivery(store, sender, message())).finish(ASKED_BACK)
+    assert "1. Returning an item?" in sender.texts()[0]

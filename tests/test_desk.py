@@ -94,6 +94,20 @@ async def test_a_file_that_cannot_be_read_is_told_below_the_answer(ask):
     assert engine.requests[0].files == (TextFile("notes.txt", "readable"),)
 
 
+@pytest.mark.parametrize(
+    ("decision", "told"),
+    [
+        ("answer", f"{PICTURE_PROBLEM}\n\nIt is."),
+        ("hand_over", PICTURE_PROBLEM),
+        ("ask_back", f"It is.\n\n{PICTURE_PROBLEM}"),
+    ],
+)
+async def test_where_no_file_could_be_read_that_is_told_first_or_instead_of_a_hand_over(ask, decision, told):
+    engine = ScriptedEngine("It is.", outcome=Outcome(decision=decision))
+    pieces, reply = await ask(message("Is it?", attachments=[PICTURE]), engine)
+    assert (pieces, reply.text, reply.decision) == ([], told, decision)
+
+
 @pytest.fixture
 async def earlier(store):
     turns = [Turn("user", "Hello", ANNA), Turn("assistant", "Hi!", ANNA), Turn("user", "And me?", BEN)]

@@ -1,6 +1,7 @@
 """Files on their way: fetched late, redacted, sealed under keys of their own, remembered, forgotten."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -117,6 +118,12 @@ class TestFetching:
         ).attachments
         assert [file.problem for file in found] == ["", "too_large"]
 
+    async def test_a_text_that_is_longer_than_its_file_promised_is_refused(self, store, monkeypatch):
+        monkeypatch.setattr("bots.opener.MAX_ATTACHMENT_BYTES", 100)
+        given = message("?", attachments=[elsewhere("a.txt", 50)])
+        (file,) = (await opened(store, given, giving(b"x" * 101))).attachments
+        assert (file.problem, file.text) == ("too_large", "")
+
     @pytest.mark.parametrize(
         ("name", "content", "problem"),
         [
@@ -165,6 +172,21 @@ class TestRemembering:
         found = await opened(store, message("And when?"))
         assert [file.text for file in found.earlier_files] == ["of Ben"]
         assert len([key async for key in store.redis.scan_iter("frontdesk:file:*")]) == 1
+
+    async def test_a_file_that_left_no_turn_is_forgotten_from_elsewhere_too(self, store):
+        await store.intake.receive(message("/summarise", attachments=["of Anna"]))
+        author = keys.conversations(store.envelope.author_index(conversation(), ANNA.id))
+        assert await store.redis.ttl(author) > files.KEPT_SECONDS * 7
+        await store.privacy.forget(conversation("direct"), ANNA.id)
+        assert (await opened(store, message("And when?"))).earlier_files == ()
+        assert [key async for key in store.redis.scan_iter("frontdesk:file:*")] == []
+
+    async def test_what_is_over_its_time_leaves_the_index_when_another_comes(self, store, monkeypatch):
+        now = time.time()
+        for days, left in ((0, 1), (7, 2), (9, 2)):
+            monkeypatch.setattr("bots.files.time.time", lambda days=days: now + days * 24 * 3600)
+            await store.files.put(message("?", attachments=["text"]))
+            assert await store.redis.hlen(keys.files(conversation())) == left
 
     async def test_earlier_files_are_never_stored_with_a_message(self, store):
         given = replace(message("?"), earlier_files=(Attachment("old.txt", "secret"),))

@@ -1,5 +1,7 @@
 """The rolling summary stands beside the history, is sealed, and goes when somebody asks."""
 
+from dataclasses import replace
+
 import pytest
 
 from bots import keys
@@ -18,10 +20,12 @@ class Condensing:
     """An engine that writes down what it was asked and says how many turns there were."""
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.meanwhile = [], None
 
     async def chat(self, request):
         self.asked.append(request)
+        if self.meanwhile:
+            await self.meanwhile()
         yield f"{len(request.turns)} turns, the last said {request.turns[-1].content}"
         yield Outcome()
 
@@ -107,4 +111,29 @@ async def test_who_is_forgotten_is_in_no_summary(store):
 
 async def test_one_that_cannot_be_opened_counts_as_none(store):
     await store.redis.set(keys.summary(HERE), b"from another key")
+    assert await store.summaries.read(HERE) == Summary()
+
+
+async def test_one_that_is_made_while_somebody_is_forgotten_is_dropped(desk, store, engine):
+    await say(store, 0, 20)
+    engine.meanwhile = lambda: store.privacy.forget(HERE, "anna")
+    await desk.remember(message())
+    assert len(engine.asked) == 1
+    assert await store.summaries.read(HERE) == Summary()
+    await say(store, 20, 40)
+    engine.meanwhile = None
+    await desk.remember(message())
+    assert "turn" in (await store.summaries.read(HERE)).text
+
+
+async def test_one_that_was_begun_while_the_turns_were_being_deleted_is_dropped(store, monkeypatch):
+    delete, begun = store.history.forget, []
+
+    async def begin_and_delete(*where):
+        begun.append(await store.summaries.read(HERE))
+        return await delete(*where)
+
+    monkeypatch.setattr(store.history, "forget", begin_and_delete)
+    await store.privacy.forget(HERE, "anna")
+    assert not await store.summaries.replace(HERE, replace(begun[0], text="Anna spoke of knives."))
     assert await store.summaries.read(HERE) == Summary()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import scripted
 from scripted import (
+    ANNA,
     HANG,
     HoldAt,
     ScriptedEngine,
@@ -27,9 +28,11 @@ import bots.lease
 import bots.worker
 from bots import keys
 from bots.errors import PlatformBusy, PlatformRefused
+from bots.history import Turn
 from bots.lease import Lease
 from bots.message import Reply
 from engine.errors import Unavailable
+from engine.types import Outcome, Window
 
 STEPS = ["asked", "streaming", "generated", "post", "posted", "edit", "edited", "finish", "finished"]
 # Long enough to be shown while it grows, so that every step is passed.
@@ -425,3 +428,20 @@ async def test_a_platform_that_is_away_takes_no_place_from_the_others(store, mon
         assert sender.texts("away") == []
         await until_answered(store)
     assert sender.texts("away") == ["Yes."]
+
+
+async def test_a_summary_that_fails_never_has_the_message_answered_again(store):
+    turns = [Turn("user", f"turn {number}", ANNA) for number in range(20)]
+    await store.history.append(conversation(), turns)
+    engine = ScriptedEngine(
+        lambda request: ValueError("odd") if request.task == "condense" else ANSWER,
+        outcome=Outcome(window=Window(turns_left_out=4)),
+    )
+    sender = ScriptedSender(once_only=False)
+    async with working(store, engine, sender):
+        await store.intake.receive(message())
+        await until(lambda: len(engine.requests) == 2)
+        await store.intake.receive(message("And then?"))
+        await until(lambda: len(engine.requests) == 4)
+    assert [request.task for request in engine.requests] == ["answer", "condense"] * 2
+    assert sender.texts() == [ANSWER, ANSWER]

@@ -140,6 +140,8 @@ class DiscordReceiver(discord.AutoShardedClient):
         line = re.search(rf"^{re.escape(number)}\. (.+)$", interaction.message.content, re.MULTILINE)
         if line:
             await self._accept_interaction(interaction, line[1])
+        else:  # nothing to ask; without an answer Discord shows that the bot has failed
+            await interaction.response.defer()
 
     def _is_addressed(self, message: discord.Message) -> bool:
         if _is_direct(message.channel) or str(message.channel.id) in self._auto_channels:
