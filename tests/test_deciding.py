@@ -27,6 +27,12 @@ def test_confidence_decides(confidence, decision):
     assert decided(found(confidence)) == decision
 
 
+def test_a_threshold_fitted_high_asks_back_in_place_of_answering():
+    strict = Thresholds(hand_over_below=0.8)
+    assert decide(LONG, found(0.3), TWO, strict, was_asked=False) == "ask_back"
+    assert decide(LONG, found(0.1), TWO, strict, was_asked=False) == "hand_over"
+
+
 def test_what_another_page_fits_as_well_is_asked_back_unless_it_is_sure():
     assert decided(found(0.5, second=0.49)) == "ask_back"
     assert decided(found(0.5, second=0.49, document="a.md")) == "answer"

@@ -9,9 +9,9 @@ from engine.answering.choices import is_rivalled, is_short
 from engine.search.index import Found
 from engine.types import Decision
 
-# Shares of the threshold. From the first on the right entry is nearly always among the best three; up to the
-# second, what another page fits as well is wrong more often than not.
-_ASK_BACK, _SURELY = 0.4, 1.5
+# From the first confidence on the right entry is nearly always among the best three, but a team that answers
+# much wants to be asked little; up to the second, what another page fits as well is wrong more often than not.
+_ASK_BACK_FROM, _ASK_BACK_SHARE, _SURE_FROM = 0.16, 0.4, 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Thresholds:
     @property
     def ask_back_from(self) -> float:
         """From here up to `hand_over_below` the customer is asked what was meant."""
-        return self.hand_over_below * _ASK_BACK
+        return min(_ASK_BACK_FROM, self.hand_over_below * _ASK_BACK_SHARE)
 
     @property
     def sure_from(self) -> float:
         """From here on another page that fits as well means nothing, but for a short question."""
-        return self.hand_over_below * _SURELY
+        return max(_SURE_FROM, self.hand_over_below)
 
 
 def decide(
