@@ -10,7 +10,7 @@ from engine.search.index import Found
 from engine.types import Decision
 
 # From the first confidence on the right entry is nearly always among the best three, but a team that answers
-# much wants to be asked little; up to the second, what another page fits as well is wrong more often than not.
+# much wants to ask little; up to the last, what another page fits as well is wrong more often than not.
 _ASK_BACK_FROM, _ASK_BACK_SHARE, _SURE_FROM = 0.16, 0.4, 0.6
 
 
