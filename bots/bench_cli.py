@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import RenderableType
 
 from bots.console import out, run
 from bots.settings import Settings
+from engine.bench.row import Row, report_json
 
 bench = typer.Typer(no_args_is_help=True, help="Measure this machine.")
 
@@ -49,10 +52,7 @@ def bench_engine(
     run(main, log_level="warning")
     # Outside of the event loop, so that Ctrl-C ends it at once.
     done = report.measure(plans[0], lambda line: print(line, file=sys.stderr))
-    if as_json:
-        print(json.dumps(done.to_json(), ensure_ascii=False))
-    else:
-        out.print(table.render(done))
+    _print(done.machine, done.rows, table.render(done), as_json=as_json)
 
 
 @bench.command("knowledge")
@@ -82,10 +82,7 @@ def bench_knowledge(
     run(main, log_level="warning")
     about = describe("cpu")
     rows = knowledge_part.measure(found[0], repeats, lambda line: print(line, file=sys.stderr))
-    if as_json:
-        print(json.dumps({"machine": about, "rows": [row.to_json() for row in rows]}, ensure_ascii=False))
-    else:
-        out.print(knowledge_table.render(about, rows))
+    _print(about, rows, knowledge_table.render(about, rows), as_json=as_json)
 
 
 @bench.command("chunker")
@@ -117,10 +114,7 @@ def bench_chunker(
     about, pages = describe("cpu"), found[0]
     budget = Budget(train(pages), size, overlap)
     rows = chunk_part.measure(pages, budget, repeats, lambda line: print(line, file=sys.stderr))
-    if as_json:
-        print(json.dumps({"machine": about, "rows": [row.to_json() for row in rows]}, ensure_ascii=False))
-    else:
-        out.print(chunk_table.render(about, rows, size, overlap))
+    _print(about, rows, chunk_table.render(about, rows, size, overlap), as_json=as_json)
 
 
 @bench.command("answering")
@@ -150,7 +144,12 @@ def bench_answering(
     finally:
         if embedder:
             embedder.save()
+    _print(about, rows, answering_table.render(about, rows), as_json=as_json)
+
+
+def _print(machine: Mapping[str, Any], rows: Sequence[Row], table: RenderableType, *, as_json: bool) -> None:
+    """What was measured: one JSON object, or a table."""
     if as_json:
-        print(json.dumps({"machine": about, "rows": [row.to_json() for row in rows]}, ensure_ascii=False))
+        print(json.dumps(report_json(machine, rows), ensure_ascii=False))
     else:
-        out.print(answering_table.render(about, rows))
+        out.print(table)

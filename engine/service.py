@@ -69,7 +69,7 @@ class EngineService:
         watch.lap("filter_ms")
         outgoing = stream(self._outgoing(placeholders))
         generated = shown = ""
-        async with aclosing(self._answer(request, watch)) as answer:
+        async with aclosing(await self._answer(request, watch)) as answer:
             async for item in answer:
                 if isinstance(item, Outcome):
                     if rest := outgoing.close():
@@ -100,7 +100,7 @@ class EngineService:
 
         return replace_finding
 
-    def _answer(self, request: ChatRequest, watch: Stopwatch) -> AsyncGenerator[Piece, None]:
+    async def _answer(self, request: ChatRequest, watch: Stopwatch) -> AsyncGenerator[Piece, None]:
         match request.task:
             case "summarise":
                 return summarise(self.generator, request, watch)
@@ -108,23 +108,21 @@ class EngineService:
                 return draft(self.generator, request, watch)
             case "condense":
                 return condense(self.generator, request, watch)
-        return self._from_knowledge(request, watch) if request.knowledge else self._freely(request, watch)
+        if request.knowledge:
+            return await self._from_knowledge(request, watch)
+        return self._freely(request, watch)
 
     async def _from_knowledge(self, request: ChatRequest, watch: Stopwatch) -> AsyncGenerator[Piece, None]:
         threshold = await self._threshold()
         answer = self._from_pages(request, threshold, watch)
-        pieces = answer.run()
         if not answer.is_settled or any(file.is_new for file in request.files):
             routed = await route(request, self.generator, self.knowledge, threshold)
-            embedder = self.knowledge.embedder
-            pieces = (
-                read(self.generator, routed.request, watch, embedder, evidence=routed.evidence)
-                if routed.is_about_texts
-                else self._from_pages(routed.request, threshold, watch).run()
-            )
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield piece
+            if routed.is_about_texts:
+                embedder = self.knowledge.embedder
+                return read(self.generator, routed.request, watch, embedder, evidence=routed.evidence)
+            if routed.request is not request:
+                answer = self._from_pages(routed.request, threshold, watch)
+        return answer.run()
 
     def _from_pages(self, request: ChatRequest, threshold: float, watch: Stopwatch) -> KnowledgeAnswer:
         return KnowledgeAnswer(

@@ -168,6 +168,17 @@ class TestConfidence:
         ]
         assert min(known) > max(unknown)
 
+    def test_what_the_embedder_cannot_read_is_judged_as_words_are(self, embedder):
+        asked = {
+            "退货期限是多久？": "三十天内可以退货。",
+            "运费是多少？": "五欧元。",
+            "如何重置密码？": "点击忘记密码。",
+        }
+        documents = [Document(q, q, a, question=q) for q, a in asked.items()]
+        question = "退货要在几天之内？"
+        found = build(documents, embedder).search(question)
+        assert found.confidence == build(documents, None).search(question).confidence
+
     def test_it_falls_when_the_entry_is_withheld(self, shop):
         question = "How can I find my invoices?"
         assert shop.search(question).confidence > shop.search(question, without={"invoice"}).confidence + 0.3

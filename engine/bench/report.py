@@ -25,10 +25,6 @@ class Report:
     machine: dict[str, Any]
     rows: list[Row]
 
-    def to_json(self) -> dict[str, Any]:
-        """One object: `{"machine", "rows"}`."""
-        return {"machine": self.machine, "rows": [row.to_json() for row in self.rows]}
-
 
 def measure(plan: Plan, say: Callable[[str], None]) -> Report:
     """Run the plan; `say` is told how far it is. Takes minutes, and all cores."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,3 +46,8 @@ class Row:
         value = None if self.value is None else round(self.value, 4)
         kept = {key: entry for key, entry in rest.items() if entry not in (None, "", [])}
         return {"name": self.name, "value": value, "unit": self.unit, **kept}
+
+
+def report_json(machine: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    """What `--json` prints: one object, `{"machine", "rows"}`."""
+    return {"machine": machine, "rows": [row.to_json() for row in rows]}

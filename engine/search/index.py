@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.filter import find, normalise
 from engine.library.documents import Passage, is_visible
-from engine.search.confidence import BY_MEANING, BY_WORDS, confidence
+from engine.search.confidence import confidence
 from engine.search.embedder import Embedder
 from engine.search.meaning import Meaning
 from engine.search.mentions import Mentions
@@ -164,8 +164,7 @@ class Index:
         return self._confidence(ranked) * min(1.0, max(0.0, lead) / _CLEAR_LEAD)
 
     def _confidence(self, ranked: Ranked) -> float:
-        curve = BY_WORDS if self._meaning is None else BY_MEANING
-        return confidence(ranked.scores[0], self._rivals(ranked), curve)
+        return confidence(ranked.scores[0], self._rivals(ranked), ranked.curve)
 
     def _rivals(self, ranked: Ranked) -> list[float]:
         """The scores of what would answer something else: another page or section."""

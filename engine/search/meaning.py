@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.library.documents import Passage
+from engine.search.confidence import BY_MEANING
 from engine.search.embedder import HUB_ID, Embedder
 from engine.search.ranked import Ranked, best_rows, ranked
 from engine.search.terms import content_terms
@@ -94,7 +95,7 @@ class Meaning:
             # A heading is no question: a section may well answer what its heading does not say.
             is_told = np.isnan(met) | (self._is_section[rows[asked]] & (met < told))
             closeness[asked] = np.where(is_told, told, met)
-        return ranked(rows, mixed[rows] + _OF_WORDING * closeness + bonus[rows])
+        return ranked(rows, mixed[rows] + _OF_WORDING * closeness + bonus[rows], BY_MEANING)
 
     def _met(self, question: str, with_turns: str, need: float, rows: list[int]) -> NDArray[np.float64]:
         alone = self._wording.closeness(question, rows)

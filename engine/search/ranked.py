@@ -1,4 +1,4 @@
-"""The best passages for a question, with their scores. A leaf."""
+"""The best passages for a question, with their scores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.search.confidence import Curve
 
 # So many are ranked: what is asked for, and rivals enough to tell how sure the first is.
 MOST_RANKED = 12
@@ -17,6 +19,8 @@ class Ranked:
 
     rows: list[int]
     scores: list[float]
+    curve: Curve
+    """What the scores mean: those of another ranking mean something else."""
 
 
 def best_rows(scores: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -28,7 +32,7 @@ def best_rows(scores: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[n
     return rows[np.argsort(-scores[rows], kind="stable")[:MOST_RANKED]]
 
 
-def ranked(rows: NDArray[np.int64], scores: NDArray[np.float64]) -> Ranked:
+def ranked(rows: NDArray[np.int64], scores: NDArray[np.float64], curve: Curve) -> Ranked:
     """Order the rows by their scores `[rows]`."""
     order = np.argsort(-scores, kind="stable")
-    return Ranked(rows[order].tolist(), scores[order].tolist())
+    return Ranked(rows[order].tolist(), scores[order].tolist(), curve)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from engine.library.documents import Passage
 from engine.search.bm25 import BM25
+from engine.search.confidence import BY_WORDS
 from engine.search.ngrams import CharNGrams
 from engine.search.ranked import Ranked, best_rows, ranked
 
@@ -41,7 +42,7 @@ class Words:
         grams = np.maximum.reduceat(self._grams.search(question), self._starts)
         scores = _OF_WORDS * _shares(bm25, seen) + _OF_COVERAGE * coverage + _OF_GRAMS * grams + bonus
         rows = best_rows(scores, seen)
-        return ranked(rows, scores[rows])
+        return ranked(rows, scores[rows], BY_WORDS)
 
 
 def _shares(scores: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
