@@ -1,6 +1,7 @@
 """Cutting a text into posts: within the limit, nothing lost, fences and characters whole."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -137,3 +138,136 @@ def test_endless_marks_do_not_make_endless_parts():
 
 def test_white_space_alone_makes_no_empty_part():
     assert split(" " * 300 + "x", LIMIT) == ["x"]
+
+
+LINKS = [
+    "[our page about returns](https://docs.example.org/returns)",
+    '[a (bracketed) [nested] text](https://docs.example.org/a_(b) "and a title")',
+    "![a picture](https://docs.example.org/picture.png)",
+    "[text][1]",
+    "<https://docs.example.org/some/page?with=query>",
+    "https://docs.example.org/some/page?with=query#part",
+    "www.example.org/a/page",
+    "<:thumbs_up:123456789012345678>",
+    "<a:wave:123456789012345678>",
+    "<EMAIL_1>",
+    "[credit card]",
+]
+MIXED = st.lists(
+    st.sampled_from([*LINKS, *WHOLE, "word", "a longer one", "Sentence.", "\n", "\n\n", "w" * 45]),
+    max_size=50,
+).map(" ".join)
+
+
+@settings(max_examples=200)
+@given(MIXED, st.integers(110, 300))
+def test_no_link_placeholder_or_custom_emoji_is_cut(text, limit):
+    parts = split(text, limit)
+    for whole in LINKS:
+        assert sum(part.count(whole) for part in parts) == text.count(whole)
+
+
+@settings(max_examples=200)
+@given(st.text(alphabet="[]()<>|`~!\n :/.-w\u4f8b\u0301", max_size=600), LIMITS, st.integers(0, 600))
+def test_marks_without_sense_neither_break_the_limit_nor_move_earlier_parts(text, limit, end):
+    parts = split(text, limit)
+    assert all(len(part) <= limit for part in parts)
+    earlier = split(text[:end], limit)[:-1]
+    assert parts[: len(earlier)] == earlier
+
+
+HEADER = "| Country | Days | Price |\n|---|:-:|--:|"
+ROWS = st.lists(
+    st.sampled_from(["| Germany | 2 | 4.90 |", "| France | 3-4 | 9.90, with tracking |", "| a | b | |"]),
+    min_size=1,
+    max_size=30,
+)
+TABLE = ROWS.map(lambda rows: "\n".join([HEADER, *rows]))
+BLOCKS = st.lists(PROSE | CODE | TABLE, min_size=1, max_size=8).map("\n\n".join)
+
+
+@settings(max_examples=200)
+@given(BLOCKS, st.integers(120, 400))
+def test_a_cut_table_goes_on_under_its_header_and_no_row_is_cut(text, limit):
+    parts = split(text, limit)
+    rows = [line for line in text.split("\n") if line.startswith("|") and line not in HEADER.split("\n")]
+    found = []
+    for part in parts:
+        lines = part.split("\n")
+        found += [line for line in lines if line.startswith("|") and line not in HEADER.split("\n")]
+        for number, line in enumerate(lines):
+            if line in rows:
+                assert lines[number - 1].startswith("|"), "a row without its header"
+            if line == HEADER.split("\n")[1]:
+                assert lines[number - 1] == HEADER.split("\n")[0]
+                assert lines[number + 1 :][:1], "a header without a row"
+    assert found == rows
+
+
+@given(BLOCKS, LIMITS, st.integers(0, 2000))
+def test_with_fences_and_tables_full_parts_stay_as_they_are_while_the_text_grows(text, limit, end):
+    earlier = split(text[:end], limit)[:-1]
+    assert split(text, limit)[: len(earlier)] == earlier
+
+
+def test_a_row_longer_than_a_part_is_cut_as_text():
+    row = "| " + "long words " * 30 + "| end |"
+    parts = split(f"{HEADER}\n{row}\n| a | b | c |", 150)
+    assert all(len(part) <= 150 for part in parts)
+    assert squeezed("".join(parts).replace(HEADER, "")) == squeezed(f"{row}\n| a | b | c |")
+
+
+def test_a_table_in_a_fence_is_code():
+    text = "```\n" + HEADER + "\n" + "| a | b | c |\n" * 20 + "```"
+    assert sum(part.count(HEADER) for part in split(text, LIMIT)) == 1
+
+
+@pytest.mark.parametrize("mark", ["```", "````", "~~~", "  ```", "~~~~~"])
+def test_every_kind_of_fence_is_closed_with_its_own_mark_and_opened_again(mark):
+    parts = split(f"{mark}py\n" + "print(1)\n" * 40 + f"{mark}\nthe end", LIMIT)
+    for part in parts[:-1]:
+        lines = part.split("\n")
+        assert (lines[0], lines[-1]) == (f"{mark}py", mark)
+        assert set(lines[1:-1]) <= {"print(1)"}
+        assert len(lines) > 2
+    assert len(parts) > 4
+
+
+def test_a_fence_of_another_kind_inside_closes_nothing():
+    parts = split("~~~md\n```py\n" + "x = 1\n" * 60 + "```\n~~~", LIMIT)
+    assert all(part.startswith("~~~md\n") and part.endswith("\n~~~") for part in parts)
+
+
+def test_no_part_holds_an_empty_fence():
+    for before in range(40, 100):
+        for code in range(20, 110):
+            text = "p" * before + "\n```py\n" + "c" * code + "\n```\nafter it " + "z" * 40
+            assert not re.search(r"```py\n+```", "\n\n".join(split(text, LIMIT)))
+
+
+def test_what_alone_is_longer_than_a_part_is_cut():
+    for text in [
+        "https://docs.example.org/" + "a" * 400,
+        "[" + "text " * 90 + "](https://docs.example.org/)",
+    ]:
+        parts = split(text, LIMIT)
+        assert squeezed("".join(parts)) == squeezed(text)
+        assert all(LIMIT // 3 < len(part) <= LIMIT for part in parts[:-1])
+
+
+def test_a_bracket_that_is_never_closed_makes_no_short_parts():
+    parts = split("[ " + "some words " * 100, LIMIT)
+    assert all(len(part) >= LIMIT // 2 for part in parts[:-1])
+
+
+def test_the_time_grows_with_the_length():
+    def seconds(text):
+        begun = time.process_time()
+        split(text, 2000)
+        return time.process_time() - begun
+
+    for hostile in ["[", "[a](", "|a", "```\n", "<a", "w" * 50, "| a |\n|---|\n", "word word. "]:
+        short, long = (
+            min(seconds(hostile * (n // len(hostile))) for _ in range(2)) for n in (20_000, 160_000)
+        )
+        assert long < 8 * 3 * short + 0.02, hostile
