@@ -8,7 +8,8 @@
         return f"Hello, {name}!"
 
 Arguments are parsed by the signature: `str`, `int`, `float`, `bool`, `Literal[...]`; the last `str` takes
-the rest of the line. Plain functions work too and run in a thread.
+the rest of the line. Plain functions work too and run in a thread. What may be typed for a text can be
+suggested where the platform shows it: `@command(suggest={"city": ["Oslo", "Bergen"]})`.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ import contextlib
 import contextvars
 import inspect
 import re
-import threading
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args, get_origin, overload
+from typing import Any, Literal, TypeVar, get_origin, overload
 
 from apscheduler.triggers.cron import CronTrigger
 
 from bots.errors import BrokenPlugin, Misused, PluginFailed
+from bots.parameter import Parameter as Parameter
+from bots.parameter import Suggested, typed_word
+from bots.threads import in_thread
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 SPEC = "__frontdesk__"
@@ -35,42 +38,7 @@ TIMEOUT_SECONDS = 60.0
 _limit: contextvars.ContextVar[tuple[asyncio.Timeout, float] | None] = contextvars.ContextVar(
     "limit", default=None
 )
-_THREAD = "plugin"
-_MOST_THREADS = 32
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One argument: how it is called, what it must be, and whether it takes the rest of the line."""
-
-    name: str
-    kind: Any
-    default: Any
-    takes_rest: bool
-
-    @property
-    def is_required(self) -> bool:
-        return self.default is inspect.Parameter.empty
-
-    def parse(self, text: str) -> Any:
-        """`text` as this argument's type. Raises `CommandError` saying what it must be."""
-        if get_origin(self.kind) is Literal:
-            choices = {str(choice).lower(): choice for choice in get_args(self.kind)}
-            if text.lower() not in choices:
-                named = ", ".join(map(str, choices.values()))
-                raise Misused("argument_choice", name=self.name, choices=named, given=text)
-            return choices[text.lower()]
-        if self.kind is bool:
-            if text.lower() not in _WORDS:
-                raise Misused("argument_yes_no", name=self.name, given=text)
-            return _WORDS[text.lower()]
-        try:
-            return self.kind(text)
-        except ValueError as error:
-            expected = "argument_whole" if self.kind is int else "argument_number"
-            raise Misused(expected, name=self.name, given=text) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +71,30 @@ class Command:
             raise Misused("argument_surplus", given=words, usage=self.usage)
         return values
 
+    def parse_named(self, arguments: Mapping[str, str]) -> list[Any]:
+        """Arguments that were given by name. Raises `CommandError` as `parse` does."""
+        if surplus := [name for name in arguments if name not in {p.name for p in self.parameters}]:
+            raise Misused("argument_surplus", given=", ".join(surplus), usage=self.usage)
+        values = []
+        for parameter in self.parameters:
+            if given := arguments.get(parameter.name, "").strip():
+                values.append(parameter.parse(given))
+            elif parameter.is_required:
+                raise Misused("argument_missing", name=parameter.name, usage=self.usage)
+            else:
+                values.append(parameter.default)
+        return values
+
+    def line(self, arguments: Mapping[str, str]) -> str:
+        """What people would have typed to give these arguments, `/order 55 yes`."""
+        given = [parameter for parameter in self.parameters if arguments.get(parameter.name, "").strip()]
+        if not given:
+            return f"/{self.name}"
+        # Nobody can type the third argument without the second: a default stands in for one left out.
+        up_to = self.parameters[: self.parameters.index(given[-1]) + 1]
+        words = (typed_word(parameter, arguments.get(parameter.name, "").strip()) for parameter in up_to)
+        return " ".join([f"/{self.name}", *filter(None, words)])
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -123,16 +115,27 @@ class Schedule:
 @overload
 def command(function: Function) -> Function: ...
 @overload
-def command(*, name: str | None = None) -> Callable[[Function], Function]: ...
-def command(function: Function | None = None, *, name: str | None = None) -> Any:
+def command(
+    *, name: str | None = None, suggest: Mapping[str, Suggested] | None = None
+) -> Callable[[Function], Function]: ...
+def command(
+    function: Function | None = None,
+    *,
+    name: str | None = None,
+    suggest: Mapping[str, Suggested] | None = None,
+) -> Any:
     """Make a function a command, called like the function unless `name` says otherwise.
 
     The first parameter is the `Context`. Raises `BrokenPlugin` for a parameter that cannot be typed in.
+
+    Parameters
+      suggest: by parameter of type `str`, what its users are offered while they type: texts, or a function
+        of what was typed so far that returns texts within two seconds
     """
 
     def register(function: Function) -> Function:
         called = (name or function.__name__.replace("_", "-")).lower()
-        setattr(function, SPEC, _command(function, called))
+        setattr(function, SPEC, _command(function, called, suggest or {}))
         return function
 
     return register if function is None else register(function)
@@ -210,7 +213,7 @@ async def run(function: Callable[..., Any], *arguments: Any, timeout: float = TI
             if inspect.iscoroutinefunction(function):
                 result = await function(*arguments)
             else:
-                result = await _in_thread(function, *arguments)
+                result = await in_thread(function, *arguments)
     except SystemExit as error:
         raise PluginFailed("the plugin called sys.exit()") from error
     except asyncio.CancelledError as error:
@@ -219,38 +222,6 @@ async def run(function: Callable[..., Any], *arguments: Any, timeout: float = TI
             raise
         raise PluginFailed("the plugin cancelled itself") from error
     return "" if result is None else str(result)
-
-
-async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a plain function in a thread of its own.
-
-    Not in asyncio's pool: a plugin that hangs would take one of its few threads for ever, and with them
-    every name look-up. A hanging thread is a daemon, and ends with the process.
-    """
-    if sum(thread.name == _THREAD for thread in threading.enumerate()) >= _MOST_THREADS:
-        raise Misused("commands_busy")
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-
-    def deliver(result: Any, error: BaseException | None) -> None:
-        if future.done():  # timed out meanwhile
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error if isinstance(error, Exception) else PluginFailed(repr(error)))
-
-    def call() -> None:
-        result, failure = None, None
-        try:
-            result = function(*arguments)
-        except BaseException as error:  # handed to the caller, whatever it is
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(deliver, result, failure)
-
-    threading.Thread(target=contextvars.copy_context().run, args=(call,), name=_THREAD, daemon=True).start()
-    return await future
 
 
 _QUOTED = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)')(?=\s|$)""")
@@ -264,7 +235,7 @@ def _next_word(text: str) -> tuple[str, str]:
     return word, rest[0] if rest else ""
 
 
-def _command(function: Callable[..., Any], name: str) -> Command:
+def _command(function: Callable[..., Any], name: str, suggest: Mapping[str, Suggested]) -> Command:
     hints = typing.get_type_hints(function)
     if not (parameters_given := list(inspect.signature(function).parameters.values())):
         raise BrokenPlugin(f"{name}: the first parameter must be the Context")
@@ -276,8 +247,18 @@ def _command(function: Callable[..., Any], name: str) -> Command:
                 f"{name}: {parameter.name} is of type {kind}; only str, int, float, bool and Literal can be "
                 "typed into a chat"
             )
+    texts = {parameter.name for parameter, kind in zip(given, kinds, strict=True) if kind is str}
+    for suggested in suggest:
+        if suggested not in texts:
+            raise BrokenPlugin(f"{name}: suggest names {suggested!r}, which is no parameter of type str")
     parameters = tuple(
-        Parameter(parameter.name, kind, parameter.default, kind is str and parameter is given[-1])
+        Parameter(
+            parameter.name,
+            kind,
+            parameter.default,
+            takes_rest=kind is str and parameter is given[-1],
+            suggest=suggest.get(parameter.name),
+        )
         for parameter, kind in zip(given, kinds, strict=True)
     )
     help_text = inspect.getdoc(function) or "No description."

@@ -25,14 +25,14 @@ import time
 import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import yarl
 from aiohttp import WSMsgType, web
+from discord_people import Json, People, components, now
 
 with warnings.catch_warnings():  # discord.py imports audioop, which Python 3.11 and 3.12 deprecate
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -42,11 +42,9 @@ with warnings.catch_warnings():  # discord.py imports audioop, which Python 3.11
 EPOCH_MS = 1420070400000  # reference#snowflakes
 GUILDS, GUILD_MEMBERS, GUILD_PRESENCES = 1 << 0, 1 << 1, 1 << 8  # events/gateway#list-of-intents
 GUILD_MESSAGES, DIRECT_MESSAGES, MESSAGE_CONTENT = 1 << 9, 1 << 12, 1 << 15
-EPHEMERAL, LOADING = 1 << 6, 1 << 7  # resources/message#message-flags
+SUPPRESS_EMBEDS, EPHEMERAL, LOADING = 1 << 2, 1 << 6, 1 << 7  # resources/message#message-flags
 ALL_PERMISSIONS = str((1 << 50) - 1)
 RESPOND_WITHIN, TOKEN_LIVES, NONCE_LIVES = 3, 15 * 60, 5 * 60  # seconds
-
-Json = dict[str, Any]
 
 
 class ApiError(Exception):
@@ -109,6 +107,16 @@ def zstd_stream() -> Callable[[bytes], bytes]:
     return lambda data: context.compress(data) + context.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
 
 
+@dataclass
+class Limit:
+    """A rate limit of a route: a bucket for each channel, interaction or application (topics/rate-limits)."""
+
+    path: str
+    most: int
+    seconds: float
+    used: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+
 class Connection:
     """One gateway websocket, with the compression its query string asked for."""
 
@@ -148,7 +156,7 @@ class Session:
                     self.connection = None if self.connection is connection else self.connection
 
 
-class DiscordServer:
+class DiscordServer(People):
     """One bot application, one guild with two text channels and a thread, and DMs. See the module text."""
 
     def __init__(self) -> None:
@@ -158,6 +166,7 @@ class DiscordServer:
         self.clock: Callable[[], float] = time.time  # a test may move it: nonces and interaction tokens age
         first = 1_100_000_000_000_000_000  # discord.py takes only 15 to 20 digits for an id in a text
         self.guild_id, self.channel_id, self.second_channel_id, self.thread_id = range(first, first + 4)
+        self.forum_id = first + 5
         self.bot_id, self.user_id = first + 11, first + 12
         self.application_id = self.bot_id
         self.users: dict[int, Json] = {}
@@ -166,7 +175,8 @@ class DiscordServer:
         self.channels: dict[int, Json] = {}
         self._add_channel(self.channel_id, 0, name="help", position=0)
         self._add_channel(self.second_channel_id, 0, name="orders", position=1)
-        archive = {"archived": False, "auto_archive_duration": 1440, "archive_timestamp": _now()}
+        self._add_channel(self.forum_id, 15, name="support", position=2, available_tags=[], topic=None)
+        archive = {"archived": False, "auto_archive_duration": 1440, "archive_timestamp": now()}
         thread = {"name": "a thread", "parent_id": str(self.channel_id), "owner_id": str(self.user_id)}
         thread |= {"message_count": 0, "member_count": 2, "thread_metadata": archive}
         self._add_channel(self.thread_id, 11, **thread)
@@ -180,6 +190,9 @@ class DiscordServer:
         self.sessions: dict[str, Session] = {}
         self._connections: set[Connection] = set()
         self._faults: list[Fault] = []
+        self._limits: list[Limit] = []
+        self.forbidden: set[int] = set()  # channels that the bot has no access to
+        self.acknowledges = True  # whether heartbeats are answered
         self._nonces: dict[tuple[str, str], tuple[float, Json]] = {}
         self._last_id = 0
 
@@ -195,6 +208,7 @@ class DiscordServer:
             ("POST", hook, self._follow_up),
             ("GET", hook + "/messages/{message}", self._hook_message),
             ("PATCH", hook + "/messages/{message}", self._hook_message),
+            ("DELETE", hook + "/messages/{message}", self._hook_message),
         ]
         bot_routes = [
             ("GET", "/users/@me", self._get_me),
@@ -207,6 +221,8 @@ class DiscordServer:
             ("POST", channel + "/messages", self._post_message),
             ("GET", channel + "/messages/{message}", self._channel_message),
             ("PATCH", channel + "/messages/{message}", self._channel_message),
+            ("DELETE", channel + "/messages/{message}", self._channel_message),
+            ("GET", "/users/{user}", self._get_user),
             ("GET", application + "/commands", self._commands),
             ("PUT", application + "/commands", self._commands),
             ("GET", application + "/guilds/{guild}/commands", self._commands),
@@ -242,78 +258,11 @@ class DiscordServer:
         self.users[user_id] = user | {"global_name": name.title()}
         return self.users[user_id]
 
-    async def say(
-        self,
-        channel_id: int,
-        text: str,
-        *,
-        author: int | None = None,
-        mention_bot: bool = False,
-        reply_to: Json | None = None,
-        attachments: dict[str, str | bytes] | None = None,
-    ) -> Json:
-        """A user (`author`, default `user_id`) writes; a reply mentions whom it answers, as in the app."""
-        if author is not None and author not in self.users:
-            self.add_user(author, f"user{author}")
-        body: Json = {"content": f"<@{self.bot_id}> {text}" if mention_bot else text}
-        if reply_to:
-            body["message_reference"] = {"message_id": reply_to["id"]}
-        files = {n: d.encode() if isinstance(d, str) else d for n, d in (attachments or {}).items()}
-        return await self._create(channel_id, self.users[author or self.user_id], body, files)
-
-    async def dm(self, text: str, *, user_id: int | None = None, **options: Any) -> Json:
-        """A user writes to the bot directly; the options are those of `say`."""
-        user_id = user_id or self.user_id
-        return await self.say(self.dm_channel(user_id), text, author=user_id, **options)
-
-    def dm_channel(self, user_id: int) -> int:
-        """The id of the DM channel of the bot and this user (one, however often it is opened)."""
-        if user_id not in self.users:
-            self.add_user(user_id, f"user{user_id}")
-        for channel_id, channel in self.channels.items():
-            if channel["type"] == 1 and channel["recipients"][0]["id"] == str(user_id):
-                return channel_id
-        return self._add_channel(self._snowflake(), 1, recipients=[self.users[user_id]])
-
     async def event(self, name: str, data: Json) -> None:
         """Send any gateway event as it is, to every session."""
         for session in list(self.sessions.values()):
             session.events.append((name, data))
             await session.flush()
-
-    async def interact(
-        self,
-        command_name: str,
-        options: Json | None = None,
-        channel_id: int | None = None,
-        user_id: int | None = None,
-    ) -> Json:
-        """A user gives a slash command the bot has registered: "ask", or "ticket close" for a subcommand
-        (interactions/receiving-and-responding#interaction-data)."""
-        top, *subs = command_name.split()
-        commands = self.commands.get(None, []) + self.commands.get(self.guild_id, [])
-        known = {c["name"]: c for c in commands if c["type"] == 1}
-        if top not in known:
-            raise LookupError(f"the bot has not registered {top!r}; it has {sorted(known)}")
-        level = known[top]
-        data = inner = {n: level[n] for n in ("id", "name", "type", "guild_id") if n in level}
-        for name in subs:
-            level = next(o for o in level["options"] if o["name"] == name)
-            inner["options"] = [{"type": level["type"], "name": name}]
-            inner = inner["options"][0]
-        types = {o["name"]: o["type"] for o in level.get("options", ())}
-        if options:
-            inner["options"] = [{"type": types[n], "name": n, "value": v} for n, v in options.items()]
-        return await self._interaction(2, data, channel_id or self.channel_id, user_id or self.user_id)
-
-    async def click(self, message: Json, custom_id: str, *, user_id: int | None = None) -> Json:
-        """A user presses a button of a message."""
-        message = self._find(int(message["channel_id"]), message["id"]) or message
-        button = next(c for c in _components(message["components"]) if c.get("custom_id") == custom_id)
-        data = {"custom_id": custom_id, "component_type": button["type"]}
-        return await self._interaction(
-            3, data, int(message["channel_id"]), user_id or self.user_id, message=message
-        )
 
     def fail_next(
         self, status: int, headers: Json | None = None, times: int = 1, *, path: str = "", after: bool = False
@@ -322,6 +271,23 @@ class DiscordServer:
         call takes effect and only its answer is lost. discord.py itself tries 500, 502 and 504 again after
         1, 3, 5... seconds, 429 after Retry-After, and takes a 429 without Via for a ban."""
         self._faults.append(Fault(status, headers or {}, times, path, after))
+
+    def limit(self, path: str, most: int, seconds: float) -> None:
+        """Take only `most` calls in `seconds` of each bucket of the route with `path` in "METHOD /path"."""
+        self._limits.append(Limit(path, most, seconds))
+
+    async def ask_to_reconnect(self) -> None:
+        """Opcode 7: clients connect anew and resume."""
+        for connection in list(self._connections):
+            await connection.send(7, None)
+
+    async def invalidate(self, *, resumable: bool) -> None:
+        """Opcode 9: the session is invalid; `resumable` says that it can go on all the same."""
+        connections = list(self._connections)
+        if not resumable:
+            self.sessions.clear()
+        for connection in connections:
+            await connection.send(9, resumable)
 
     async def drop_connections(self, code: int | None = 4000, *, keep_sessions: bool = True) -> None:
         """Close every gateway socket (None: cut the line). Without its session a RESUME is refused."""
@@ -373,7 +339,8 @@ class DiscordServer:
             async for frame in ws:
                 packet = json.loads(frame.data) if frame.type is WSMsgType.TEXT else {"op": None}
                 if packet["op"] == 1:
-                    await connection.send(11, None)
+                    if self.acknowledges:
+                        await connection.send(11, None)
                 elif packet["op"] == 2:
                     session = await self._identify(connection, packet["d"])
                 elif packet["op"] == 6:
@@ -436,8 +403,9 @@ class DiscordServer:
             if name.startswith("MESSAGE"):
                 if not session.intents & (GUILD_MESSAGES if guild_id else DIRECT_MESSAGES):
                     continue
-                seen = self._seen(data, bool(session.intents & MESSAGE_CONTENT))
-                if guild_id:  # in events only (events/gateway-events#message-create)
+                if "author" in data:
+                    seen = self._seen(data, bool(session.intents & MESSAGE_CONTENT))
+                if guild_id and "author" in data:  # in events only (events/gateway-events#message-create)
                     seen = seen | {"guild_id": str(guild_id), "member": self._member()}
             session.events.append((name, json.loads(json.dumps(seen))))
             await session.flush()
@@ -486,6 +454,7 @@ class DiscordServer:
         guild = {"id": guild_id, "name": "The shop", "owner_id": str(self.user_id), "unavailable": False}
         guild |= {"roles": [everyone], "members": members, "member_count": len(members)}
         guild |= {"channels": [c for c in self.channels.values() if c["type"] == 0]}
+        guild["channels"] += [c for c in self.channels.values() if c["type"] == 15]
         return guild | {"threads": [c for c in self.channels.values() if c["type"] == 11]}
 
     # --- messages (resources/message) -------------------------------------------------------------------
@@ -495,6 +464,12 @@ class DiscordServer:
         content = body.get("content") or ""
         if len(content) > 2000:
             raise ApiError.form("content", "BASE_TYPE_MAX_LENGTH", "Must be 2000 or fewer in length.")
+        for component in components(body.get("components") or []):
+            if len(component.get("custom_id", "")) > 100 or len(component.get("label", "")) > 80:
+                raise ApiError.form("components", "BASE_TYPE_MAX_LENGTH", "Too long.")
+        rows = body.get("components") or ()
+        if len(rows) > 5 or any(len(row["components"]) > 5 for row in rows):
+            raise ApiError.form("components", "BASE_TYPE_BAD_LENGTH", "Must be between 1 and 5 in length.")
         if len(str(body.get("nonce") or "")) > 25:
             raise ApiError.form("nonce", "BASE_TYPE_MAX_LENGTH", "Must be 25 or fewer in length.")
         other = ("embeds", "components", "sticker_ids", "poll", "attachments")
@@ -532,7 +507,7 @@ class DiscordServer:
         """Store a message and tell the sessions. Ephemeral ones are stored, but no event is sent."""
         message = {"id": str(self._snowflake()), "channel_id": str(channel_id), "author": author, "type": 0}
         message |= {"content": (body.get("content") or "").strip(), "flags": body.get("flags", 0)}
-        message |= {"timestamp": _now(), "edited_timestamp": None, "tts": False, "pinned": False}
+        message |= {"timestamp": now(), "edited_timestamp": None, "tts": False, "pinned": False}
         message |= {"embeds": body.get("embeds") or [], "components": body.get("components") or []}
         message |= {"attachments": self._attach(channel_id, files or {})} | extra
         if body.get("nonce"):
@@ -560,11 +535,12 @@ class DiscordServer:
             kept = {str(a["id"]) for a in body["attachments"] or ()}
             after["attachments"] = [a for a in message["attachments"] if a["id"] in kept]
         self._check(after, files)
-        after["flags"] = message["flags"] & ~LOADING
+        changeable = body.get("flags", message["flags"]) & SUPPRESS_EMBEDS  # the only flag of an edit
+        after["flags"] = (message["flags"] & ~LOADING & ~SUPPRESS_EMBEDS) | changeable
         after["attachments"] = after["attachments"] + self._attach(int(message["channel_id"]), files)
         after |= self._mentions(after, body.get("allowed_mentions"))
         if not message["flags"] & LOADING:
-            after["edited_timestamp"] = _now()
+            after["edited_timestamp"] = now()
         message.update(after)
         if not message["flags"] & EPHEMERAL:
             await self._dispatch("MESSAGE_UPDATE", message, int(message["channel_id"]))
@@ -589,8 +565,8 @@ class DiscordServer:
                 else:
                     call.files[part.filename or part.name] = bytes(await part.read(decode=True))
         self.calls.append(call)
-        fault = self._fault(call)
-        headers: dict[str, str] = {}
+        headers = self._spend(call)
+        fault = Fault(429, headers, 1, "", False) if "Retry-After" in headers else self._fault(call)
         try:
             if needs_token and request.headers.get("Authorization") != f"Bot {self.token}":
                 raise ApiError(401, 0, "401: Unauthorized")
@@ -599,11 +575,12 @@ class DiscordServer:
         except ApiError as error:
             call.status, result = error.status, error.body
         if fault:
-            call.status, headers = fault.status, fault.headers
+            call.status, headers = fault.status, headers | fault.headers
             result = {"message": "a fault of the test's making", "code": 0}
             if fault.status == 429:  # topics/rate-limits#exceeding-a-rate-limit
                 headers = {"Via": "1.1 google", "Retry-After": "0.05"} | headers
-                result |= {"retry_after": float(headers["Retry-After"]), "global": False}
+                is_global = headers.get("X-RateLimit-Global") == "true"
+                result |= {"retry_after": float(headers["Retry-After"]), "global": is_global}
         if result is None:
             return web.Response(status=204)
         body = json.dumps(result).encode()
@@ -616,10 +593,29 @@ class DiscordServer:
                 return fault
         return None
 
+    def _spend(self, call: Call) -> dict[str, str]:
+        """Headers of the call's bucket (topics/rate-limits#header-format); Retry-After when it is empty."""
+        limit = next((found for found in self._limits if found.path in f"{call.method} {call.path}"), None)
+        if limit is None:
+            return {}
+        bucket = next((call.params[n] for n in ("channel", "token", "application") if n in call.params), "")
+        now = time.time()
+        used = limit.used[bucket] = [at for at in limit.used[bucket] if at > now - limit.seconds]
+        reset = (used[0] if used else now) + limit.seconds
+        headers = {"X-RateLimit-Bucket": f"{abs(hash(limit.path)):x}", "X-RateLimit-Limit": str(limit.most)}
+        headers |= {"X-RateLimit-Reset": f"{reset:.3f}", "X-RateLimit-Reset-After": f"{reset - now:.3f}"}
+        if len(used) >= limit.most:
+            wait = {"X-RateLimit-Remaining": "0", "Retry-After": f"{reset - now:.3f}"}
+            return headers | wait | {"X-RateLimit-Scope": "user"}
+        used.append(now)
+        return headers | {"X-RateLimit-Remaining": str(limit.most - len(used))}
+
     def _channel_of(self, call: Call) -> int:
         channel_id = int(call.params["channel"])
         if channel_id not in self.channels:
             raise ApiError(404, 10003, "Unknown Channel")
+        if channel_id in self.forbidden:
+            raise ApiError(403, 50001, "Missing Access")
         return channel_id
 
     async def _no_route(self, call: Call) -> None:
@@ -627,6 +623,11 @@ class DiscordServer:
 
     async def _get_me(self, call: Call) -> Json:
         return self.users[self.bot_id]
+
+    async def _get_user(self, call: Call) -> Json:
+        if (user_id := int(call.params["user"])) not in self.users:
+            raise ApiError(404, 10013, "Unknown User")
+        return self.users[user_id]
 
     async def _get_application(self, call: Call) -> Json:
         application = {"id": str(self.application_id), "name": "frontdesk", "description": "", "icon": None}
@@ -647,7 +648,8 @@ class DiscordServer:
         self._channel_of(call)
 
     async def _get_messages(self, call: Call) -> list[Json]:
-        """Newest first; `after` picks the ones next after it (resources/message#get-channel-messages)."""
+        """Newest first; `after` picks the ones next after it (resources/message#get-channel-messages).
+        A nonce is told only to whoever posts."""
         found = [m for m in self.messages[self._channel_of(call)] if not m["flags"] & EPHEMERAL]
         limit = int(call.query.get("limit", 50))
         if not 1 <= limit <= 100:
@@ -656,7 +658,8 @@ class DiscordServer:
             found = [m for m in found if int(m["id"]) < int(call.query["before"])]
         if "after" in call.query:
             found = [m for m in found if int(m["id"]) > int(call.query["after"])][:limit]
-        return [self._seen(m, self.message_content_enabled) for m in reversed(found[-limit:])]
+        seen = [self._seen(m, self.message_content_enabled) for m in reversed(found[-limit:])]
+        return [{name: value for name, value in message.items() if name != "nonce"} for message in seen]
 
     async def _post_message(self, call: Call) -> Json:
         """With enforce_nonce the same nonce gives the message there is (#create-message)."""
@@ -670,7 +673,7 @@ class DiscordServer:
         return await self._create(channel_id, self.users[self.bot_id], call.json, call.files)
 
     async def _channel_message(self, call: Call) -> Json | None:
-        """GET and PATCH of one message."""
+        """GET, PATCH and DELETE of one message."""
         message = self._find(self._channel_of(call), call.params["message"])
         if message is None or message["flags"] & EPHEMERAL:
             raise ApiError(404, 10008, "Unknown Message")
@@ -678,12 +681,16 @@ class DiscordServer:
             return self._seen(message, self.message_content_enabled)
         if message["author"]["id"] != str(self.bot_id):
             raise ApiError(403, 50005, "Cannot edit a message authored by another user")
+        if call.method == "DELETE":
+            await self.remove(message)
+            return None
         return await self._edit(message, call.json, call.files)
 
     async def _commands(self, call: Call) -> list[Json]:
         """interactions/application-commands#bulk-overwrite-global-application-commands, and the guild's."""
         guild_id = int(call.params["guild"]) if "guild" in call.params else None
         if call.method == "PUT":
+            _check_commands(call.json)
             old = {(c["name"], c["type"]): c["id"] for c in self.commands.get(guild_id, ())}
             place = {"guild_id": str(guild_id)} if guild_id else {}
             place |= {"application_id": str(self.application_id), "version": str(self._snowflake())}
@@ -745,6 +752,10 @@ class DiscordServer:
         kind, body = call.json["type"], call.json.get("data") or {}
         if kind == 4:
             self._check(body, call.files)
+        if kind == 8 and len(body["choices"]) > 25:
+            raise ApiError.form("choices", "BASE_TYPE_BAD_LENGTH", "Must be 25 or fewer in length.")
+        if kind == 9:
+            _check_modal(body)
         record.callback = call.json
         if kind == 5:
             body = {"flags": LOADING | (body.get("flags", 0) & EPHEMERAL)}
@@ -786,17 +797,37 @@ class DiscordServer:
         message = record.message if wanted == "@original" else known[0] if known else None
         if message is None:
             raise ApiError(404, 10008, "Unknown Message")
+        if call.method == "DELETE":
+            record.messages = [m for m in record.messages if m is not message]
+            record.message = None if record.message is message else record.message
+            await self.remove(message)
+            return None
         return message if call.method == "GET" else await self._edit(message, call.json, call.files)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
+def _check_commands(commands: list[Json]) -> None:
+    """interactions/application-commands#application-command-object, and its naming."""
+    kinds = [command.get("type", 1) for command in commands]
+    if kinds.count(1) > 100 or kinds.count(3) > 15:
+        raise ApiError(400, 30032, "Maximum number of application commands reached (100)")
+    for command, kind in zip(commands, kinds, strict=True):
+        named = [command, *command.get("options", ())] if kind == 1 else []
+        for one in named:
+            if not re.fullmatch(r"[-_'\w]{1,32}", one["name"]) or one["name"] != one["name"].lower():
+                raise ApiError.form("name", "STRING_TYPE_REGEX", f"{one['name']!r} is no valid name.")
+            if not 1 <= len(one["description"]) <= 100:
+                raise ApiError.form("description", "BASE_TYPE_BAD_LENGTH", "Must be 1 to 100 in length.")
+        required = [bool(option.get("required")) for option in command.get("options", ())]
+        if required != sorted(required, reverse=True):
+            raise ApiError.form("options", "APPLICATION_COMMAND_OPTIONS_REQUIRED_INVALID", "Required first.")
+        if len(required) > 25 or any(len(o.get("choices", ())) > 25 for o in command.get("options", ())):
+            raise ApiError.form("options", "BASE_TYPE_MAX_LENGTH", "Must be 25 or fewer in length.")
 
 
-def _components(tree: list[Json]) -> Iterator[Json]:
-    """Every component of a message, however deep (components/reference)."""
-    for component in tree:
-        yield component
-        yield from _components(component.get("components", []))
-        if "accessory" in component:
-            yield component["accessory"]
+def _check_modal(body: Json) -> None:
+    """interactions/receiving-and-responding#interaction-response-object-modal"""
+    fields = list(components(body["components"]))
+    if len(body["title"]) > 45 or len(body["custom_id"]) > 100 or not 1 <= len(body["components"]) <= 5:
+        raise ApiError.form("components", "BASE_TYPE_BAD_LENGTH", "Must be between 1 and 5 in length.")
+    if any(len(f.get("label") or "") > 45 or f.get("max_length", 1) > 4000 for f in fields):
+        raise ApiError.form("components", "BASE_TYPE_MAX_LENGTH", "Must be 45 or fewer in length.")

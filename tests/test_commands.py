@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 from scripted import ANNA, BEN, ScriptedEngine, conversation, message
 
-from bots import commands
+from bots import commands, parameter
 from bots.build import load_plugins
 from bots.commands import cron, every
 from bots.desk import Desk
@@ -97,6 +97,93 @@ class TestArguments:
 
     def test_lines_and_indentation_in_the_rest_are_kept(self):
         assert self.parse("1 1 no first\n  second")[3] == "first\n  second"
+
+
+class TestNamedArguments:
+    def parse(self, **arguments):
+        return command_of(kinds).parse_named(arguments)
+
+    def test_each_is_read_as_its_type(self):
+        assert self.parse(text="the rest", loud="yes", count=" 3 ") == [3, 0.5, True, "the rest"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            ({}, "`count` is missing. Usage: `/kinds <count> [share] [loud] [text]`"),
+            ({"count": " "}, "`count` is missing"),
+            ({"count": "three"}, "`count` must be a whole number, not `three`."),
+            ({"count": "3", "size": "S"}, "I do not know what to do with `size`. Usage:"),
+        ],
+    )
+    def test_what_does_not_fit_is_told_like_a_typed_one(self, arguments, told):
+        with pytest.raises(CommandError) as caught:
+            self.parse(**arguments)
+        assert told in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("arguments", "line"),
+        [
+            ({}, "/kinds"),
+            ({"count": "3"}, "/kinds 3"),
+            ({"count": "3", "text": "the rest"}, "/kinds 3 0.5 False the rest"),
+            ({"count": "3", "loud": "yes"}, "/kinds 3 0.5 yes"),
+        ],
+    )
+    def test_the_line_is_what_people_would_have_typed(self, arguments, line):
+        found = command_of(kinds)
+        assert found.line(arguments) == line
+        if arguments:
+            assert found.parse(line.removeprefix("/kinds")) == found.parse_named(arguments)
+
+    @pytest.mark.parametrize("city", ["New York", "Saint-Louis du 'Sud'", 'the "Big" one'])
+    def test_an_argument_with_spaces_is_quoted(self, city):
+        def book(ctx: Context, city: str, days: int) -> str:
+            return city
+
+        found = command_of(command(book))
+        line = found.line({"city": city, "days": "2"})
+        assert found.parse(line.removeprefix("/book")) == [city, 2]
+
+
+class TestSuggestions:
+    def parameter(self, suggest):
+        @command(suggest={"city": suggest})
+        def weather(ctx: Context, city: str) -> str:
+            return city
+
+        return command_of(weather).parameters[0]
+
+    async def test_a_list_is_searched_and_what_begins_so_comes_first(self):
+        parameter = self.parameter(["Bergen", "Oslo", "Bad Oslo", "Osnabrück"])
+        assert await parameter.suggestions("os") == ["Oslo", "Osnabrück", "Bad Oslo"]
+        assert len(await parameter.suggestions("")) == 4
+
+    async def test_a_function_gives_what_it_likes_and_never_more_than_25(self):
+        async def later(typed):
+            return [f"{typed}{number}" for number in range(30)]
+
+        for suggest in (later, lambda typed: [f"{typed}{number}" for number in range(30)]):
+            found = await self.parameter(suggest).suggestions("x")
+            assert (found[0], len(found)) == ("x0", 25)
+
+    async def test_a_function_that_fails_or_hangs_suggests_nothing(self, monkeypatch):
+        async def hang(typed):
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(parameter, "_SUGGEST_SECONDS", 0.02)
+        for suggest in (hang, lambda typed: 1 / 0, lambda typed: sys.exit()):
+            assert await self.parameter(suggest).suggestions("x") == []
+
+    async def test_the_choices_of_a_literal_suggest_themselves(self):
+        assert await command_of(pick).parameters[0].suggestions("m") == ["M"]
+
+    @pytest.mark.parametrize("name", ["town", "days"])
+    def test_suggestions_for_what_is_no_text_are_refused(self, name):
+        with pytest.raises(BrokenPlugin, match=f"suggest names '{name}'"):
+
+            @command(suggest={name: ["x"]})
+            def weather(ctx: Context, city: str, days: int = 1) -> str:
+                return city
 
 
 class TestTheDecorator:
@@ -393,11 +480,8 @@ class TestThoseThatShip:
     async def test_forget_me_deletes_what_its_author_said_and_gave(self, store, desk):
         for author in (ANNA, BEN):
             await store.intake.receive(message(f"{author.name}@x.example", author=author))
-        await store.inbox.prepare()
-        await store.lease.acquire()
-        for entry in await store.inbox.take(10, 20):
-            turns = store.history.entries(entry.message, await answer(desk, entry.message))
-            await store.inbox.finish(entry, store.lease.token, turns)
+            turns = [Turn("user", "write to me", author), Turn("assistant", "I will.", author)]
+            await store.history.append(conversation(), turns)
         reply = await answer(desk, message("/forget-me", author=ANNA))
         assert "2 messages" in reply.text
         assert {turn.author for turn in await store.history.recent(conversation())} == {BEN}

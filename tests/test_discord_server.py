@@ -171,6 +171,117 @@ async def test_button(server):
         assert message["components"] == []
 
 
+async def test_modal_suggestions_and_menu(server):
+    seen = []
+    async with running(server) as bot:
+
+        @bot.tree.command(description="Order")
+        async def order(interaction: discord.Interaction, size: str):
+            field = discord.ui.TextInput(label="Notes", custom_id="notes")
+            modal = discord.ui.Modal(title="Order", custom_id="order")
+            await interaction.response.send_modal(modal.add_item(field))
+
+        @order.autocomplete("size")
+        async def sizes(interaction: discord.Interaction, typed: str):
+            return [discord.app_commands.Choice(name=typed * 2, value=typed * 2)]
+
+        @bot.tree.context_menu(name="Look")
+        async def look(interaction: discord.Interaction, message: discord.Message):
+            seen.append(message.content)
+            await interaction.response.send_message("looked", ephemeral=True)
+
+        await bot.tree.sync()
+        typing = await server.type_in("order", "size", "x")
+        await server.wait_for(lambda s: s.response(typing).callback)
+        assert server.response(typing).callback["data"]["choices"] == [{"name": "xx", "value": "xx"}]
+        opened = await server.interact("order", {"size": "xx"})
+        await server.wait_for(lambda s: s.response(opened).callback)
+        submitted = bot.wait_for(
+            "interaction", check=lambda i: i.type is discord.InteractionType.modal_submit
+        )
+        waiting = asyncio.create_task(submitted)
+        await asyncio.sleep(0)
+        await server.submit(opened, {"notes": "blue"})
+        interaction = await asyncio.wait_for(waiting, 5)
+        assert interaction.data["components"][0]["components"][0]["value"] == "blue"
+        about = await server.say(server.channel_id, "hidden from the bot")
+        chosen = await server.choose("Look", about)
+        await server.wait_for(lambda s: s.response(chosen).callback)
+        assert seen == ["hidden from the bot"]
+        for missing in (
+            server.interact("order"),
+            server.choose("order", about),
+            server.type_in("ask", "question", "x"),
+        ):
+            with pytest.raises(LookupError):
+                await missing
+
+
+async def test_what_discord_refuses_of_commands(server):
+    async with running(server) as bot:
+        good = {"name": "x", "description": "x", "type": 1}
+        option = {"name": "a", "description": "a", "type": 3}
+        for bad in (
+            good | {"name": "Upper"},
+            good | {"name": "x" * 33},
+            good | {"description": ""},
+            good | {"options": [option, option | {"required": True}]},
+            good | {"options": [option | {"choices": [{"name": "c", "value": "c"}] * 26}]},
+        ):
+            with pytest.raises(discord.HTTPException, match="50035"):
+                await bot.http.bulk_upsert_global_commands(bot.application_id, [bad])
+        with pytest.raises(discord.HTTPException, match="30032"):
+            await bot.http.bulk_upsert_global_commands(bot.application_id, [good] * 101)
+
+
+async def test_edits_deletions_and_forum_posts_reach_the_bot(server):
+    events = []
+
+    def noting(name):
+        async def note(found):
+            events.append((name, found))
+
+        return note
+
+    async with running(server) as bot:
+        for name in ("raw_message_edit", "raw_message_delete", "raw_bulk_message_delete", "thread_create"):
+            setattr(bot, f"on_{name}", noting(name))
+        message = await server.say(server.channel_id, "one")
+        await server.unfurl(message)
+        await server.rewrite(message, "two")
+        await server.remove(message)
+        await server.remove(*[await server.say(server.channel_id, f"{n}") for n in range(2)])
+        post = await server.forum_post("Late", "where is it?", mention_bot=True)
+        await server.wait_for(lambda s: posted(s, int(post["id"])))
+        first, second, deleted, many, thread = [found for _, found in events]
+    assert first.message.edited_at is None and second.message.edited_at
+    assert deleted.message_id == int(message["id"]) and len(many.message_ids) == 2
+    assert thread.parent_id == server.forum_id and thread.id == int(post["id"])
+    assert bot.seen[-2].channel == thread  # before the bot's own answer
+
+
+async def test_a_bucket_says_what_is_left_and_refuses_more(server):
+    server.limit("POST /channels", most=2, seconds=0.3)
+    url = f"{server.rest_url}/channels/{server.channel_id}/messages"
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bot {server.token}"}) as session:
+        left = []
+        for _ in range(3):
+            async with session.post(url, json={"content": "x"}) as answer:
+                left.append((answer.status, answer.headers["X-RateLimit-Remaining"]))
+        assert left == [(200, "1"), (200, "0"), (429, "0")]
+        assert 0 < float(answer.headers["Retry-After"]) <= 0.3
+        other = url.replace(str(server.channel_id), str(server.second_channel_id))
+        async with session.post(other, json={"content": "x"}) as answer:
+            assert answer.status == 200
+
+
+async def test_a_channel_without_access_is_refused(server):
+    server.forbidden.add(server.channel_id)
+    async with running(server) as bot:
+        with pytest.raises(discord.Forbidden):
+            await bot.get_channel(server.channel_id).send("hello")
+
+
 async def test_same_nonce_gives_the_same_message(server):
     async with running(server) as bot:
         channel = bot.get_channel(server.channel_id)
@@ -226,6 +337,31 @@ async def test_lost_session_is_not_replayed(server):
         await server.say(server.channel_id, "anybody?", mention_bot=True)
         await server.wait_for(lambda s: len(s.identifies) == 2 and s.connected)
         assert bot.seen == [] and bot.resumed == 0
+
+
+@pytest.mark.parametrize("is_resumable", [True, False])
+async def test_an_invalid_session_is_resumed_or_begun_anew(server, is_resumable):
+    async with running(server) as bot:
+        await server.invalidate(resumable=is_resumable)
+        await server.wait_for(lambda s: len(s.resumes) == 1 if is_resumable else len(s.identifies) == 2)
+        await server.wait_for(lambda s: s.connected)
+        await server.say(server.channel_id, "still there?", mention_bot=True)
+        await server.wait_for(lambda s: posted(s, s.channel_id))
+        assert bot.resumed == is_resumable
+
+
+async def test_asked_to_reconnect_a_client_resumes(server):
+    async with running(server) as bot:
+        await server.ask_to_reconnect()
+        await server.wait_for(lambda s: s.resumes and bot.resumed)
+        assert len(server.identifies) == 1
+
+
+async def test_a_client_whose_heartbeats_are_not_answered_sees_it(server):
+    server.heartbeat_interval, server.acknowledges = 20, False
+    async with running(server) as bot:
+        await asyncio.sleep(0.1)
+        assert bot.latency == float("inf")
 
 
 async def test_heartbeats(server):
