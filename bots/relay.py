@@ -16,7 +16,8 @@ from redis.asyncio import Redis
 from bots import keys
 from bots.envelope import Envelope
 from bots.errors import FileRefused
-from bots.message import Attachment, ConversationKey, Message, Provisional, Reply
+from bots.message import Attachment, ConversationKey, Message, Part, Provisional, Reply
+from engine.types import TextFile
 
 _LIFETIME_SECONDS = 3600
 _MOST_EVENTS = 2000
@@ -25,7 +26,15 @@ _MOST_EVENTS = 2000
 class Relay:
     """Both ends of the stream.
 
-    Events: `{"kind": "typing" | "progress" | "text" | "done" | "post", "turn", "text", …}`.
+    Events: `{"kind": …, "turn": …}`, and with
+
+    - `typing`: nothing more
+    - `progress`: `text`, `done`, `total`
+    - `text`: the whole `text` so far
+    - `file`: `name`, `text`, `nonce`; one nonce is one file
+    - `done`: `text`, `question` as it was answered, `options`, and what else a `Reply` has but its files
+    - `post`: `text` that nobody asked for
+    - `deleted`: the question was taken back
     """
 
     def __init__(self, redis: Redis, blocking: Redis, envelope: Envelope) -> None:
@@ -73,30 +82,55 @@ class RelaySender:
     async def typing(self, message: Message) -> None:
         await self._relay.publish(message.conversation, {"kind": "typing", "turn": message.id})
 
-    async def post(self, message: Message, text: str, *, nonce: str, is_retry: bool) -> str:
-        await self.edit(message, message.id, text)
+    async def post(self, message: Message, text: str, *, nonce: str, is_retry: bool, is_growing: bool) -> str:
+        await self.edit(message, message.id, text, is_growing=is_growing)
         return message.id
+
+    async def edit(self, message: Message, ref: str, text: str, *, is_growing: bool) -> None:
+        """The whole text so far: showing it again changes nothing."""
+        kind = "post" if _is_unasked(message) else "text"
+        await self._relay.publish(message.conversation, {"kind": kind, "turn": message.id, "text": text})
+
+    async def post_file(self, message: Message, file: TextFile, *, nonce: str, is_retry: bool) -> str:
+        event = {"kind": "file", "turn": message.id, "nonce": nonce, **asdict(file)}
+        await self._relay.publish(message.conversation, event)
+        return message.id
+
+    async def delete(self, message: Message, ref: str) -> None:
+        """The last event says so."""
 
     async def fetch(self, message: Message, file: Attachment) -> bytes:
         raise FileRefused("not_fetched", "the web page and the terminal send files with the message")
+
+    async def name_of(self, message: Message) -> str:
+        return ""
 
     async def progress(self, message: Message, provisional: Provisional) -> bool:
         event = {"kind": "progress", "turn": message.id, "text": provisional.text}
         await self._relay.publish(message.conversation, {**event, **asdict(provisional.progress)})
         return True
 
-    async def edit(self, message: Message, ref: str, text: str) -> None:
-        """The whole text so far: showing it again changes nothing."""
-        kind = "post" if message.job else "text"
-        await self._relay.publish(message.conversation, {"kind": kind, "turn": message.id, "text": text})
+    async def finish(
+        self, message: Message, parts: Sequence[Part], reply: Reply, options: Sequence[str]
+    ) -> None:
+        if _is_unasked(message):
+            return
+        if not parts and reply.decision == "stopped":  # the question was taken back
+            await self._relay.publish(message.conversation, {"kind": "deleted", "turn": message.id})
+            return
+        shown = {"text": "".join(part.text for part in parts), "options": list(options)}
+        # A page that sent an edit sees by the question whether it came in time.
+        event = {"kind": "done", "turn": message.id, "question": message.text, **asdict(reply), **shown}
+        del event["files"]
+        await self._relay.publish(message.conversation, event)
 
-    async def offer(self, message: Message, ref: str, text: str, options: Sequence[str]) -> None:
-        """The last event carries them."""
-
-    async def finish(self, message: Message, text: str, reply: Reply) -> None:
-        event = {"kind": "done", "turn": message.id, **asdict(reply), "text": text}
-        if not message.job:
-            await self._relay.publish(message.conversation, event)
+    def link_to(self, message: Message) -> str:
+        return ""
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+def _is_unasked(message: Message) -> bool:
+    """Whether the bot speaks by itself, so that nobody waits for an end."""
+    return bool(message.job or message.notice)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from bots.console import out
 from bots.errors import StartError
 from bots.message import Attachment
 from bots.platforms.terminal import Terminal
+from bots.tasks import end
 
 _FILE = "/file"
 
@@ -40,6 +42,7 @@ async def print_answer(
 ) -> dict[str, Any]:
     """Print an answer as it grows, and its sources; return the `done` event."""
     done: dict[str, Any] = {}
+    texts: list[dict[str, Any]] = []
     reading = Console(stderr=True, quiet=quiet).status("")
     with contextlib.ExitStack() as stack:
         async with aclosing(terminal.ask(text, files)) as pieces:
@@ -51,13 +54,22 @@ async def print_answer(
                 elif piece["kind"] == "progress":
                     stack.enter_context(reading)
                     reading.update(piece["text"])
+                elif piece["kind"] == "file":
+                    texts.append(piece)
                 else:
                     done = piece
     if not quiet:
         out.print()
-        for citation in done["citations"]:
-            out.print(f"  [{_place(citation)}]", style="dim", markup=False, soft_wrap=True)
+        _print_rest(done["citations"], texts)
     return done
+
+
+def _print_rest(citations: Sequence[dict[str, Any]], texts: Sequence[dict[str, Any]]) -> None:
+    for citation in citations:
+        out.print(f"  [{_place(citation)}]", style="dim", markup=False, soft_wrap=True)
+    for text in texts:
+        out.print(f"--- {text['name']} ---", style="dim", markup=False, soft_wrap=True)
+        out.print(text["text"], markup=False, soft_wrap=True)
 
 
 async def chat_piped(terminal: Terminal) -> bool:
@@ -70,20 +82,57 @@ async def chat_piped(terminal: Terminal) -> bool:
 
 
 async def chat_live(terminal: Terminal) -> bool:
-    """Answer what is typed, until there is no more."""
+    """Answer what is typed, until there is no more. Ctrl-C stops an answer, a second one the chat."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.patch_stdout import patch_stdout
 
     session: PromptSession[str] = PromptSession("you> ")
-    out.print(f"Ask something, or type `help`; `{_FILE} PATH …` asks about a file. Ctrl-D ends.", style="dim")
+    out.print(f"Ask something, or type `help`; `{_FILE} PATH …` asks about a file.", style="dim")
+    out.print("Ctrl-C stops an answer, Ctrl-D ends the chat.", style="dim")
     while True:
         try:
             with patch_stdout():
                 line = await session.prompt_async()
         except (EOFError, KeyboardInterrupt):
             return False
-        if line.strip():
-            await _answer_line(terminal, line.strip())
+        if line.strip() and not await _answer_stoppable(terminal, line.strip()):
+            return False
+
+
+async def _answer_stoppable(terminal: Terminal, line: str) -> bool:
+    """Answer one line, or as much of it as is wanted; whether the chat goes on."""
+    stopping: list[asyncio.Task[None]] = []
+    is_enough = asyncio.Event()
+
+    def interrupted() -> None:
+        if stopping:
+            is_enough.set()
+        else:
+            stopping.append(asyncio.create_task(terminal.stop()))
+
+    answering = asyncio.create_task(_answer_line(terminal, line))
+    leaving = asyncio.create_task(is_enough.wait())
+    with _on_interrupt(interrupted):
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    await end(leaving)
+    if is_enough.is_set():
+        for task in (answering, *stopping):
+            await end(task)
+    else:
+        await asyncio.gather(answering, *stopping)
+    return not is_enough.is_set()
+
+
+@contextlib.contextmanager
+def _on_interrupt(act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` for Ctrl-C instead of what is done otherwise."""
+    before, loop = signal.getsignal(signal.SIGINT), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, act)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)  # asyncio leaves Python's own, and knew another
 
 
 async def _answer_line(terminal: Terminal, line: str) -> bool:
