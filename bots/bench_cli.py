@@ -15,6 +15,9 @@ from bots.console import out, run
 from bots.settings import Settings
 from engine.bench.row import Row, report_json
 
+# Messages after which memory that grows is seen to grow.
+_LONG = 100_000
+
 bench = typer.Typer(no_args_is_help=True, help="Measure this machine.")
 
 
@@ -145,6 +148,26 @@ def bench_answering(
         if embedder:
             embedder.save()
     _print(about, rows, answering_table.render(about, rows), as_json=as_json)
+
+
+@bench.command("delivery")
+def bench_delivery(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    messages: Annotated[int, typer.Option(min=10, help="Through a worker's process.")] = 5_000,
+    is_long: Annotated[bool, typer.Option("--long", help="100,000 messages: does memory grow?")] = False,
+) -> None:
+    """Measure the way from a message to its reply without a model: time, throughput, idle cost. A minute."""
+    from bots.bench import delivery, delivery_table
+    from engine.bench.machine import describe
+
+    about, found = describe("cpu"), []
+
+    async def main(settings: Settings) -> None:
+        count = _LONG if is_long else messages
+        found.extend(await delivery.measure(count, lambda line: print(line, file=sys.stderr)))
+
+    run(main, log_level="warning")
+    _print(about, found, delivery_table.render(about, found), as_json=as_json)
 
 
 def _print(machine: Mapping[str, Any], rows: Sequence[Row], table: RenderableType, *, as_json: bool) -> None:

@@ -1,0 +1,1 @@
+"""Measures the chat side on this machine, beside `engine.bench`, which measures the engine."""
