@@ -2,7 +2,7 @@
 
 healthcheck.py http://127.0.0.1:8718/health    answers with 200
 healthcheck.py redis                           the configured Redis answers
-healthcheck.py worker                          and some worker holds the lease
+healthcheck.py worker                          and some worker lives
 """
 
 import sys
@@ -17,14 +17,14 @@ def main(what: str) -> bool:
 
     from redis import Redis
 
-    from bots.keys import WORKER_LEASE
+    from bots.partitions import any_lives
     from bots.settings import load_settings, secret
 
     url = secret(load_settings().redis_url)
     if url is None:
         return False
     with Redis.from_url(url, socket_timeout=5, retry=None) as redis:
-        return bool(redis.exists(WORKER_LEASE) if what == "worker" else redis.ping())
+        return any_lives(redis) if what == "worker" else bool(redis.ping())
 
 
 if __name__ == "__main__":

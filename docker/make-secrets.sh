@@ -10,7 +10,7 @@ cd "$(dirname "$0")"
 mkdir -p secrets
 cd secrets
 
-TOKENS="discord_token slack_bot_token slack_app_token remote_key"
+TOKENS="discord_token slack_bot_token slack_app_token slack_signing_secret slack_client_secret remote_key"
 
 random_hex() { head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
 sha256() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -d ' ' -f 1; }
@@ -38,11 +38,12 @@ fi
 for token in $TOKENS; do [ -e "$token" ] || : >"$token"; done
 
 # Both follow from the password. Whole commands and categories only: Redis 7.0 does not start on a
-# subcommand such as `+client|setinfo`. The last two take away FLUSHALL, CONFIG, KEYS and their like.
+# subcommand such as `+client|setinfo`. -@admin and -@dangerous take away FLUSHALL, CONFIG, KEYS and their like;
+# INFO is given back, for `frontdesk doctor`.
 password=$(cat redis_password)
 store redis_url "redis://frontdesk:$password@redis:6379/0"
 store redis_acl "user default off resetpass resetkeys resetchannels -@all
-user frontdesk on #$(printf %s "$password" | sha256) ~frontdesk:* resetchannels -@all +@read +@write +@connection +@transaction +@scripting +time -@admin -@dangerous"
+user frontdesk on #$(printf %s "$password" | sha256) ~frontdesk:* resetchannels -@all +@read +@write +@connection +@transaction +@scripting +time -@admin -@dangerous +info"
 
 chmod 0600 ./*
 if [ "$(id -u)" = 0 ]; then

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import redis as sync_redis
 import yaml
+from scripted import Leased
 
 from bots import keys
 from bots.build import open_store
@@ -94,7 +95,7 @@ def test_every_service_is_locked_down(compose, name):
 def test_the_grace_period_outlasts_the_drain():
     from bots.worker import _DRAIN_SECONDS
 
-    assert int(BASE["services"]["worker"]["stop_grace_period"].removesuffix("s")) > 2 * _DRAIN_SECONDS
+    assert int(BASE["services"]["worker"]["stop_grace_period"].removesuffix("s")) > _DRAIN_SECONDS + 5
 
 
 @pytest.mark.parametrize(("compose", "name"), SERVICES)
@@ -114,6 +115,23 @@ def test_what_a_service_names_is_declared(compose, name):
         assert has_check or any(
             "HEALTHCHECK" in line for line in instructions(compose["services"][needed]["build"]["target"])
         )
+
+
+def test_slack_over_http_reaches_its_server_and_nobody_elses():
+    overlay = yaml.safe_load((DOCKER / "compose.slack.yaml").read_text())["services"]
+    assert all(set(service) <= {"environment", "ports"} for service in overlay.values())
+    for name, service in overlay.items():
+        known = {f"FRONTDESK_{field.upper()}" for field in Settings.model_fields}
+        assert set(service["environment"]) <= known
+        assert "FRONTDESK_SLACK_CLIENT_SECRET_FILE" in BASE["services"][name]["environment"]
+    port = Settings.model_fields["slack_port"].default
+    assert overlay["slack"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+
+
+def test_who_offers_commands_has_the_plugins_that_run_them():
+    for name in ("worker", "discord", "slack"):
+        assert BASE["services"][name]["environment"]["FRONTDESK_PLUGINS"] == "/plugins"
+        assert "./plugins:/plugins:ro" in BASE["services"][name]["volumes"]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -268,6 +286,7 @@ def test_the_access_list_lets_frontdesk_work_and_nothing_else(composed_redis):
         assert client.xreadgroup("group", "me", {"frontdesk:s": ">"}, count=1, block=10)
         assert client.xautoclaim("frontdesk:s", "group", "me", min_idle_time=0)[1]
         assert {b"frontdesk:h", b"frontdesk:s"} <= set(client.scan_iter(match="frontdesk:*"))
+        assert client.info("server")["redis_version"], "`frontdesk doctor` looks"
         with client.pipeline() as pipe:
             pipe.incr("frontdesk:n").expire("frontdesk:n", 9).sadd("frontdesk:set", "x").delete("frontdesk:n")
             assert pipe.execute()[0] == 1
@@ -296,23 +315,21 @@ def test_the_access_list_lets_frontdesk_work_and_nothing_else(composed_redis):
 
 async def test_frontdesk_itself_works_under_the_access_list(composed_redis, settings):
     url, _ = composed_redis
-    assert all(key.startswith("frontdesk:") for key in (DOCUMENTS_KEY, VERSION_KEY, keys.INBOX, keys.JOBS))
+    assert all(key.startswith("frontdesk:") for key in (DOCUMENTS_KEY, VERSION_KEY, keys.inbox(0), keys.JOBS))
     conversation = ConversationKey("web", "local", "s")
     message = Message("m1", conversation, Author("a"), "My mail is a@example.com", is_private=True)
     async with open_store(settings, url) as store:
         assert {result.status for result in await Library(store.redis).learn([SAMPLE_PAGES])} == {"added"}
         assert await store.intake.receive(message)
-        await store.lease.acquire()
-        await store.inbox.prepare()
-        assert await store.inbox.leftovers() == []
-        [entry] = await store.inbox.take(1, 10)
-        await store.turns.begin(entry.message)
+        leased = Leased(store)
+        [entry] = await leased.take()
+        await (await leased.record(message)).begin()
         await store.relay.publish(conversation, {"kind": "typing"})
         assert await store.relay.position(conversation) != "0-0"
-        await store.inbox.finish(entry, store.lease.token)
+        await leased.finish(entry)
         assert await store.inbox.backlog() == 0
         assert len(await store.vault.values(conversation, "a")) == 1
-        await store.lease.release()
+        await leased.partitions.leave()
 
 
 def health(*arguments, **environment):
@@ -352,7 +369,7 @@ def test_the_health_check_of_redis_and_worker(composed_redis, tmp_path):
     assert health("redis", **given)[0] == 0
     assert health("worker", **given)[0] == 1
     with sync_redis.Redis.from_url(url) as client:
-        client.set(keys.WORKER_LEASE, "token")
+        client.hset(keys.WORKERS, "somebody", f"{int(time.time() + 60) * 1000} 0")
     assert health("worker", **given)[0] == 0
     status, said = health("redis", FRONTDESK_REDIS_URL="redis://frontdesk:hush@127.0.0.1:1/0")
     assert status == 1
