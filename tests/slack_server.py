@@ -1,13 +1,12 @@
 """A local Slack for tests: Web API, Socket Mode and signed Events API requests, on real HTTP and WebSockets.
 
 An unmodified slack-bolt app talks to it when its client is ``AsyncWebClient(base_url=server.api_url)``. It
-knows one workspace, one bot, a few channels and people. It does not know frontdesk, scopes, OAuth or message
-streams. It follows Slack's published method and event pages; where Slack is slow, the times are settable.
+knows one workspace, one bot, a few channels and people; other workspaces are nothing but tokens. It does not
+know frontdesk or scopes. It follows Slack's published method and event pages; where Slack is slow, the times
+are settable.
 """
 
 import asyncio
-import hashlib
-import hmac
 import itertools
 import json
 import mimetypes
@@ -18,6 +17,8 @@ from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp import web
+from slack_posts import SlackError, SlackPosts
+from slack_surfaces import SlackSurfaces
 
 MAX_TEXT = 40_000  # chat.postMessage cuts longer text off
 MAX_EDIT_TEXT = 4_000  # chat.update refuses longer text
@@ -38,10 +39,6 @@ class Answer(NamedTuple):
 
     status: int
     text: str
-
-
-class SlackError(Exception):
-    """Becomes ``{"ok": false, "error": ...}`` with HTTP status 200, the way the Web API reports errors."""
 
 
 @dataclass
@@ -91,6 +88,7 @@ class Workspace:
     messages: dict[str, list[dict]] = field(default_factory=dict)
     ephemeral: list[dict] = field(default_factory=list)  # messages only one user saw
     files: dict[str, bytes] = field(default_factory=dict)
+    installed: dict[str, dict] = field(default_factory=dict)  # by token: who the bot is in other workspaces
     _last_ts_us: int = 0
 
     def __post_init__(self) -> None:
@@ -176,6 +174,7 @@ class WebApi(Workspace):
             if call is None:
                 raise SlackError("unknown_method")
             self._authorize(method, token)
+            self._caller = self.installed.get(token, {})
             return {"ok": True, **call(args)}
         except SlackError as error:
             self.errors.append((method, str(error)))
@@ -191,7 +190,7 @@ class WebApi(Workspace):
     def _authorize(self, method: str, token: str) -> None:
         if not token:
             raise SlackError("not_authed")
-        if token not in (self.bot_token, self.app_token):
+        if token not in (self.bot_token, self.app_token, *self.installed):
             raise SlackError("invalid_auth")
         if (token == self.app_token) != (method == "apps.connections.open"):
             raise SlackError("not_allowed_token_type")
@@ -233,7 +232,7 @@ class WebApi(Workspace):
     def _api_auth_test(self, args: dict) -> dict:
         names = {"url": "https://frontdesk.slack.com/", "team": "Frontdesk", "user": "frontdesk"}
         ids = {"team_id": self.team_id, "user_id": self.bot_user_id, "bot_id": self.bot_id}
-        return {**names, **ids, "is_enterprise_install": False}
+        return {**names, **ids, "is_enterprise_install": False, **self._caller}
 
     def _api_chat_postMessage(self, args: dict) -> dict:
         channel_id, content = self._channel(args), self._content(args)
@@ -375,6 +374,9 @@ class SocketMode:
         self.acks: list[dict] = []  # every acknowledgement received, as the app sent it
         self.lost: list[dict] = []  # event payloads given up after the last retry
         self.sockets: dict[web.WebSocketResponse, asyncio.BaseTransport | None] = {}
+        self.silent: set[web.WebSocketResponse] = set()  # these answer pings, and that is all
+        self.ping_gap = 10.0  # seconds between Slack's own pings
+        self.refusals = 0  # so many of the next sockets are refused; a ticket is good for one try
         self._connected = asyncio.Event()
         self._awaited_acks: dict[str, asyncio.Future[dict]] = {}
         self._tickets: set[str] = set()
@@ -387,7 +389,12 @@ class SocketMode:
         return {"url": f"ws{self.root_url.removeprefix('http')}/link/?ticket={ticket}&app_id={self.app_id}"}
 
     async def _serve_socket(self, request: web.Request) -> web.WebSocketResponse:
-        if request.query.get("ticket") not in self._tickets:
+        ticket = request.query.get("ticket")
+        if ticket not in self._tickets:
+            raise web.HTTPForbidden
+        self._tickets.discard(ticket)
+        if self.refusals:
+            self.refusals -= 1
             raise web.HTTPForbidden
         socket = web.WebSocketResponse(timeout=1.0)
         await socket.prepare(request)
@@ -395,13 +402,21 @@ class SocketMode:
         await socket.send_json({"type": "hello", "num_connections": len(self.sockets) + 1, **about})
         self.sockets[socket] = request.transport
         self._connected.set()
+        pinging = asyncio.create_task(self._ping(socket))
         try:
             async for frame in socket:
                 if frame.type is aiohttp.WSMsgType.TEXT:
                     self._take_ack(json.loads(frame.data))
         finally:
+            pinging.cancel()
             self._forget(socket)
         return socket
+
+    async def _ping(self, socket: web.WebSocketResponse) -> None:
+        while not socket.closed:
+            await asyncio.sleep(self.ping_gap)
+            if socket not in self.silent:
+                await socket.ping()
 
     def _forget(self, socket: web.WebSocketResponse) -> None:
         self.sockets.pop(socket, None)
@@ -428,7 +443,8 @@ class SocketMode:
                     await self._connected.wait()
                 socket = list(self.sockets)[len(self.envelopes) % len(self.sockets)]
                 self.envelopes.append(envelope)
-                await socket.send_json(envelope)
+                if socket not in self.silent:
+                    await socket.send_json(envelope)
                 return await self._awaited_acks[envelope_id]
         except (TimeoutError, ConnectionError):
             return None
@@ -451,6 +467,11 @@ class SocketMode:
     def _events_envelope(self, payload: dict, attempt: int) -> dict:
         reason = "timeout" if attempt else ""
         return self._envelope("events_api", payload, retry_attempt=attempt, retry_reason=reason)
+
+    async def delivered(self) -> None:
+        """Until every event so far is acknowledged, or given up."""
+        while self._deliveries:
+            await asyncio.wait(list(self._deliveries))
 
     async def redeliver(self, envelope: dict) -> dict | None:
         """Send an event once more, acknowledged or not: same event_id, next retry_attempt. Return the ack."""
@@ -475,7 +496,7 @@ class SocketMode:
                 await socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
 
 
-class SlackServer(SocketMode, WebApi):
+class SlackServer(SocketMode, SlackPosts, SlackSurfaces, WebApi):
     """A Slack workspace on 127.0.0.1 and the hands of a test in it; use as an async context manager.
 
     Of what is written, only the events in `subscriptions` are sent. With `echo` the bot gets its own
@@ -500,6 +521,7 @@ class SlackServer(SocketMode, WebApi):
         app.router.add_get("/link/", self._serve_socket)
         app.router.add_get("/files-pri/{file_id}/{name}", self._serve_file)
         app.router.add_get("/signin", self._serve_signin)
+        app.router.add_post("/upload/{file_id}", self._serve_upload)
         app.router.add_post("/response/{ticket}", self._serve_response_url)
         self._runner = web.AppRunner(app, shutdown_timeout=0.5)
         await self._runner.setup()
@@ -528,7 +550,7 @@ class SlackServer(SocketMode, WebApi):
             visible = {"type": "message", "subtype": subtype, **changed, **previous}
         is_own = message.get("bot_id") == self.bot_id
         is_mention = f"<@{self.bot_user_id}>" in message["text"] and kind != "im" and not is_own
-        if is_mention and "app_mention" in self.subscriptions:
+        if is_mention and not subtype and "app_mention" in self.subscriptions:
             self._deliver(self._outer({**visible, **place, "type": "app_mention"}))
         if SUBSCRIPTION[kind] in self.subscriptions and (self.echo or not is_own):
             self._deliver(self._outer({**visible, **place, "channel_type": kind}))
@@ -584,24 +606,33 @@ class SlackServer(SocketMode, WebApi):
 
     async def slash(self, command: str, text: str, channel: str, user: str | None = None) -> dict | None:
         """A person types a slash command; returns its acknowledgement, None if none came in time."""
-        user = user or self.user_id
-        who = {"user_id": user, "user_name": self.users[user]["name"], "team_id": self.team_id}
-        where = {"channel_id": channel, "channel_name": self.channels[channel].get("name", "directmessage")}
-        about_app = {"api_app_id": self.app_id, "token": "verification", "is_enterprise_install": "false"}
-        handles = self._interaction_handles(channel, user)
-        payload = {"command": command, "text": text, **who, **where, **about_app, **handles}
+        payload, user = self.slash_fields(command, text, channel, user), user or self.user_id
         ack = await self._send(self._envelope("slash_commands", payload))
         if ack and ack.get("payload"):
             self._show_response(channel, user, ack["payload"])
         return ack
 
+    def slash_fields(self, command: str, text: str, channel: str, user: str | None = None) -> dict:
+        """What a slash command's request says."""
+        user = user or self.user_id
+        who = {"user_id": user, "user_name": self.users[user]["name"], "team_id": self.team_id}
+        where = {"channel_id": channel, "channel_name": self.channels[channel].get("name", "directmessage")}
+        about_app = {"api_app_id": self.app_id, "token": "verification", "is_enterprise_install": "false"}
+        handles = self._interaction_handles(channel, user)
+        return {"command": command, "text": text, **who, **where, **about_app, **handles}
+
     async def interact(self, payload: dict, channel: str | None = None) -> dict | None:
         """A person uses a button (give "actions") or another interactive part; returns the ack or None."""
+        return await self._send(self._envelope("interactive", self.action_body(payload, channel)))
+
+    def action_body(self, payload: dict, channel: str | None = None) -> dict:
+        """What such a request says."""
         channel = channel or self.channel_id
-        place = {"user": {"id": self.user_id}, "team": {"id": self.team_id}, "channel": {"id": channel}}
+        user = {"id": self.user_id, "team_id": self.team_id}
+        place = {"user": user, "team": {"id": self.team_id}, "channel": {"id": channel}}
         body = {"type": "block_actions", "api_app_id": self.app_id, "token": "verification", **place}
         handles = self._interaction_handles(channel, self.user_id)
-        return await self._send(self._envelope("interactive", {**body, **handles, **payload}))
+        return {**body, **handles, **payload}
 
     def _interaction_handles(self, channel_id: str, user: str) -> dict:
         ticket = f"response-{next(self._numbers)}"
@@ -618,7 +649,10 @@ class SlackServer(SocketMode, WebApi):
         return web.Response(text="ok")
 
     def _show_response(self, channel_id: str, user: str, body: dict) -> None:
-        if body.get("response_type") == "in_channel":
+        if body.get("response_type") == "in_channel" and not (body.get("text") or body.get("blocks")):
+            echo = {"type": "message", "user": user, "text": "", "ts": self.new_ts()}
+            self.messages[channel_id].append(echo)  # Slack shows the command itself
+        elif body.get("response_type") == "in_channel":
             content = {key: body[key] for key in ("text", "blocks", "thread_ts") if key in body}
             self._add_bot_message(channel_id, content)
         else:
@@ -661,15 +695,9 @@ class SlackServer(SocketMode, WebApi):
     ) -> Answer:
         """HTTP mode: POST an event, a complete body or a url_verification, signed, to the app's URL."""
         body = json.dumps(self._outer(payload))
-        timestamp = str(int(time.time()) if timestamp is None else timestamp)
-        key = (secret or self.signing_secret).encode()
-        signature = hmac.new(key, f"v0:{timestamp}:{body}".encode(), hashlib.sha256).hexdigest()
-        headers = {"X-Slack-Request-Timestamp": timestamp, "X-Slack-Signature": f"v0={signature}"}
-        if retry:
-            headers |= {"X-Slack-Retry-Num": str(retry), "X-Slack-Retry-Reason": "http_timeout"}
-        headers |= {"Content-Type": "application/json"}
-        async with aiohttp.ClientSession() as http, http.post(url, data=body, headers=headers) as response:
-            return Answer(response.status, await response.text())
+        headers = {"X-Slack-Retry-Num": str(retry), "X-Slack-Retry-Reason": "http_timeout"} if retry else {}
+        signed = {"timestamp": timestamp, "secret": secret, "headers": headers}
+        return Answer(*await self.post_signed(url, body, "application/json", **signed))
 
 
 def _content_type(name: str) -> str:

@@ -1,6 +1,7 @@
 """The local Slack, checked with an unmodified slack-bolt app; and facts of Bolt that frontdesk builds on."""
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -387,3 +388,102 @@ async def test_a_middleware_can_hold_back_the_acknowledgement_too(slack, app):
         body = await slack.event({"type": "app_home_opened", "user": slack.user_id})
         await slack.wait_for(lambda: slack.is_acked(body["event_id"]))
     assert [envelope["retry_attempt"] for envelope in slack.envelopes] == [0, 1]
+
+
+async def test_a_form_is_opened_once_by_a_trigger_and_sent_with_what_was_filled_in(slack, app):
+    sent = []
+
+    @app.command("/form")
+    async def show(ack, body, client):
+        await ack()
+        number = {"type": "number_input", "action_id": "a", "is_decimal_allowed": False}
+        field = {"type": "input", "block_id": "age", "label": plain("Age"), "element": number}
+        view = {"type": "modal", "callback_id": "form", "title": plain("Form"), "submit": plain("Send")}
+        view = {**view, "blocks": [field]}
+        await client.views_open(trigger_id=body["trigger_id"], view=view)
+        for problem, changes in {
+            "exchanged_trigger_id": {},
+            "invalid_trigger": {"trigger_id": "old"},
+            "invalid_arguments": {"trigger_id": "trigger.new", "view": {**view, "title": plain("x" * 25)}},
+        }.items():
+            with pytest.raises(SlackApiError, match=problem):
+                await client.views_open(**{"trigger_id": body["trigger_id"], "view": view, **changes})
+
+    @app.view("form")
+    async def take(ack, view):
+        await ack()
+        sent.append(view["state"]["values"]["age"]["a"]["value"])
+
+    async with running(app, slack):
+        await slack.slash("/form", "", slack.channel_id)
+        (view,) = await slack.wait_for(lambda: list(slack.views.values()))
+        await slack.wait_for(lambda: len(slack.errors) == 3)
+        assert await slack.submit(view, {"age": "7"})
+        with pytest.raises(AssertionError, match="age is empty"):
+            await slack.submit(view, {})
+    assert sent == ["7"]
+
+
+def plain(text):
+    return {"type": "plain_text", "text": text}
+
+
+async def test_edits_and_deletions_by_people_are_events(slack, app):
+    seen = []
+
+    @app.event("message")
+    async def note(event):
+        seen.append((event.get("subtype"), event.get("message", {}).get("subtype")))
+
+    @app.event("app_mention")
+    async def ignore():
+        pass
+
+    async with running(app, slack):
+        first = await slack.say(slack.channel_id, "one", mention=True)
+        second = await slack.say(slack.channel_id, "two", thread_ts=first["ts"])
+        slack.rewrite(slack.channel_id, second["ts"], "three")
+        slack.remove(slack.channel_id, first["ts"])  # it has a reply
+        slack.remove(slack.channel_id, second["ts"])
+        await slack.delivered()
+    assert Counter(seen) == Counter(
+        [
+            ("message_changed", None),
+            ("message_changed", "tombstone"),
+            ("message_deleted", None),
+            (None, None),
+            (None, None),
+        ]
+    )
+
+
+async def test_a_silent_socket_answers_pings_and_sends_nothing(slack, app):
+    slack.ping_gap = 0.05
+
+    @app.event("message")
+    async def note():
+        pass
+
+    async with running(app, slack) as handler:
+        (socket,) = await slack.wait_for(lambda: list(slack.sockets))
+        slack.silent.add(socket)
+        before = handler.client.last_ping_pong_time
+        await slack.say(slack.dm_channel_id, "hello?")
+        await slack.wait_for(lambda: handler.client.last_ping_pong_time != before)
+        await slack.delivered()
+        assert await handler.client.is_connected()
+    assert len(slack.lost) == 1
+
+
+async def test_an_installation_gives_a_token_of_its_own(slack, client):
+    url = f"https://slack.com/oauth/v2/authorize?client_id={slack.client_id}&scope=a&state=s&redirect_uri=https://x"
+    code = slack.approve(url, team="T200").partition("code=")[2].partition("&")[0]
+    secret = {"client_id": slack.client_id, "client_secret": slack.client_secret}
+    about = {"code": code, "redirect_uri": "https://x"}
+    with pytest.warns(DeprecationWarning, match="BasicAuth"):
+        with pytest.raises(SlackApiError, match="bad_client_secret"):
+            await client.oauth_v2_access(**about, **{**secret, "client_secret": "no"})
+        found = await client.oauth_v2_access(**about, **secret)
+        with pytest.raises(SlackApiError, match="invalid_code"):
+            await client.oauth_v2_access(**about, **secret)
+    assert (await client.auth_test(token=found["access_token"]))["team_id"] == "T200"
