@@ -1,7 +1,7 @@
 """What a platform must offer.
 
-A platform has two halves. The receiving half turns events into `Message`s and hands them to the intake;
-it may run in a process of its own. The sending half belongs to the worker.
+A platform has two halves. The receiving half turns events into `Message`s, `Change`s and `Rating`s and hands
+them to `bots.intake.Intake`; it may run in a process of its own. The sending half belongs to the worker.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Protocol
 import stamina
 from redis.exceptions import RedisError
 
-from bots.message import Attachment, Message, Provisional, Reply
+from bots.message import Attachment, Message, Part, Provisional, Reply
 from engine.errors import UnreadableDocument
 from engine.language.phrases import say
 from engine.library.readers import text_of
-
-Receive = Callable[[Message, Sequence[str]], Awaitable[bool]]
+from engine.types import TextFile
 
 MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024
 """All files of one message together."""
@@ -28,7 +27,7 @@ MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024
 class Receiver(Protocol):
     """The receiving half."""
 
-    async def run(self) -> None:
+    async def run_forever(self) -> None:
         """Connect and receive until cancelled. Raises `WrongToken` for a token that does not work, and
         `PlatformBusy` when the platform cannot be reached."""
         ...
@@ -48,12 +47,27 @@ class Sender(Protocol):
         """Show that an answer is coming; may do nothing."""
         ...
 
-    async def post(self, message: Message, text: str, *, nonce: str, is_retry: bool) -> str:
+    async def post(self, message: Message, text: str, *, nonce: str, is_retry: bool, is_growing: bool) -> str:
         """Post in answer to `message`; return the post's id.
 
         Posting again under the same nonce must not show a second post: where the platform does not see to
         that, a retry looks for the first one.
+
+        Parameters
+          is_growing: more of this post's text will come by `edit`; the last `edit` says that it is whole
         """
+        ...
+
+    async def edit(self, message: Message, ref: str, text: str, *, is_growing: bool) -> None:
+        """Replace the text of the post `ref`, which may be another process'. Can be repeated."""
+        ...
+
+    async def post_file(self, message: Message, file: TextFile, *, nonce: str, is_retry: bool) -> str:
+        """Post a text file behind the reply; otherwise like `post`."""
+        ...
+
+    async def delete(self, message: Message, ref: str) -> None:
+        """Take the post `ref` away: its question was deleted. Nothing when it is gone already."""
         ...
 
     async def fetch(self, message: Message, file: Attachment) -> bytes:
@@ -63,23 +77,28 @@ class Sender(Protocol):
         """
         ...
 
+    async def name_of(self, message: Message) -> str:
+        """What the author is called, where the message does not say; empty when nobody knows."""
+        ...
+
     async def progress(self, message: Message, provisional: Provisional) -> bool:
         """Show how far the reading is; False where it is to be posted as a text."""
         ...
 
-    async def edit(self, message: Message, ref: str, text: str) -> None:
-        """Replace the text of the post `ref`."""
-        ...
+    async def finish(
+        self, message: Message, parts: Sequence[Part], reply: Reply, options: Sequence[str]
+    ) -> None:
+        """The whole text is out, in `parts`: show what belongs to it. Without parts the question was taken
+        back, and nobody waits any more. Can be repeated.
 
-    async def offer(self, message: Message, ref: str, text: str, options: Sequence[str]) -> None:
-        """Show buttons below the post `ref`, whose text is `text`: pressing one asks that option.
-
-        The text names the options by number, so a platform without buttons does nothing.
+        Parameters
+          options: what buttons may ask, as customers see it; the text names them by number, so a platform
+            without buttons shows none
         """
         ...
 
-    async def finish(self, message: Message, text: str, reply: Reply) -> None:
-        """The whole text is out; show what belongs to it."""
+    def link_to(self, message: Message) -> str:
+        """An address under which staff finds the conversation; empty where there is none."""
         ...
 
     async def close(self) -> None:
@@ -87,11 +106,12 @@ class Sender(Protocol):
         ...
 
 
-async def insist(receive: Receive, message: Message) -> None:
-    """Hand a message to the intake, again and again while Redis is away: Discord delivers it only once."""
-    async for attempt in stamina.retry_context(on=RedisError, attempts=None, timeout=600, wait_max=5):
+async def insist(store: Callable[[], Awaitable[object]]) -> None:
+    """Store something again and again while Redis is away, until cancelled: Discord delivers it only once,
+    and what comes after it would move the mark past it."""
+    async for attempt in stamina.retry_context(on=RedisError, attempts=None, timeout=None, wait_max=5):
         with attempt:
-            await receive(message, ())
+            await store()
 
 
 def nonce_of(message_id: str, part: int) -> str:

@@ -7,23 +7,26 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 
-from bots import keys
+from bots import platforms
 from bots.adapter import Sender
+from bots.audit import Audit
 from bots.dead_letters import DeadLetters
 from bots.desk import Desk
 from bots.envelope import Envelope, load_envelope
-from bots.errors import PlatformBusy
+from bots.feedback import Feedback
 from bots.files import Files
+from bots.handover import HandOver
 from bots.history import History
 from bots.inbox import Inbox
 from bots.intake import Intake
 from bots.jobs import Jobs
-from bots.lease import Lease
+from bots.known_links import KnownLinks
+from bots.limits import Limits
 from bots.opener import Opener
+from bots.partitions import Partitions
 from bots.privacy import Privacy
 from bots.redaction import Redaction
 from bots.redis_server import clients
@@ -31,6 +34,7 @@ from bots.registry import Registry
 from bots.relay import Relay, RelaySender
 from bots.settings import Settings, secret
 from bots.summaries import Summaries
+from bots.turn import ENGINE_PATIENCE, Stores, TurnTaker
 from bots.turns import Turns
 from bots.vault import Vault
 from bots.worker import Worker
@@ -38,10 +42,6 @@ from engine.client import EngineClient
 from engine.errors import EngineError
 from engine.log import logger
 from engine.types import ChatRequest, Engine, Piece
-
-if TYPE_CHECKING:
-    from bots.platforms.discord import DiscordSender
-    from bots.platforms.slack import SlackSender
 
 log = logger("bots.build")
 
@@ -61,8 +61,11 @@ class Store:
     intake: Intake
     files: Files
     opener: Opener
-    lease: Lease
     privacy: Privacy
+    feedback: Feedback
+    audit: Audit
+    hand_over: HandOver
+    known_links: KnownLinks
 
 
 @asynccontextmanager
@@ -72,7 +75,9 @@ async def open_store(settings: Settings, url: str) -> AsyncIterator[Store]:
     envelope, days = load_envelope(settings), settings.retention_days
     vault = Vault(redis, envelope, days)
     redaction, files = Redaction(vault), Files(redis, envelope, days)
-    inbox = Inbox(redis, blocking, envelope, days)
+    audit = Audit(redis, days)
+    feedback = Feedback(redis, envelope, days)
+    inbox = Inbox(redis, blocking, envelope, days, Limits(settings))
     history, summaries = History(redis, envelope, days), Summaries(redis, envelope, days)
     try:
         yield Store(
@@ -84,11 +89,16 @@ async def open_store(settings: Settings, url: str) -> AsyncIterator[Store]:
             vault=vault,
             turns=Turns(redis, envelope),
             relay=Relay(redis, blocking, envelope),
-            intake=Intake(inbox, redaction, files),
+            intake=Intake(inbox, redaction, files, feedback),
             files=files,
             opener=Opener(files, redaction),
-            lease=Lease(redis, keys.WORKER_LEASE),
-            privacy=Privacy(history, summaries, vault, files, DeadLetters(redis, envelope, days)),
+            privacy=Privacy(
+                history, summaries, vault, files, DeadLetters(redis, envelope, days), feedback, audit
+            ),
+            feedback=feedback,
+            audit=audit,
+            hand_over=HandOver(redis, inbox, history, settings.staff_channel),
+            known_links=KnownLinks(redis, settings.allowed_hosts),
         )
     finally:
         await redis.aclose()
@@ -105,32 +115,15 @@ def load_plugins(settings: Settings) -> Registry:
 
 
 @asynccontextmanager
-async def open_senders(settings: Settings, relay: Relay) -> AsyncIterator[dict[str, Sender]]:
+async def open_senders(settings: Settings, store: Store) -> AsyncIterator[dict[str, Sender]]:
     """A sender for each platform that is configured. Raises `WrongToken`."""
-    own = RelaySender(relay)
+    own = RelaySender(store.relay)
     senders: dict[str, Sender] = {"web": own, "terminal": own}
     async with AsyncExitStack() as stack:
-        if token := secret(settings.discord_token):
-            from bots.platforms import discord  # a second to import, for those who use it
-
-            discord.redirect(settings.discord_api_url, settings.discord_gateway_url)
-            senders["discord"] = to_discord = discord.DiscordSender(token)
-            stack.push_async_callback(to_discord.close)
-            await _open(to_discord)
-        if token := secret(settings.slack_bot_token):
-            from bots.platforms.slack import SlackSender
-
-            senders["slack"] = to_slack = SlackSender(token, settings.slack_api_url)
-            await _open(to_slack)
+        for name in settings.platforms:
+            senders[name] = sender = await platforms.load(name).open_sender(settings, store)
+            stack.push_async_callback(sender.close)
         yield senders
-
-
-async def _open(sender: DiscordSender | SlackSender) -> None:
-    """Log in now, so that a wrong token is told at once; a platform that is down is tried again later."""
-    try:
-        await sender.open()
-    except PlatformBusy as error:
-        log.warning("the platform is tried again with the first answer", reason=str(error))
 
 
 def build_worker(
@@ -139,23 +132,29 @@ def build_worker(
     registry: Registry,
     senders: Mapping[str, Sender],
     *,
-    lease: Lease | None = None,
-    with_jobs: bool = True,
+    is_guest: bool = False,
     shows_basis: bool = False,
+    retry_seconds: float = 1.0,
+    engine_patience: float = ENGINE_PATIENCE,
 ) -> Worker:
-    """A worker on this store."""
-    jobs = Jobs(store.redis, store.inbox.put, registry, store.privacy) if with_jobs else None
-    return Worker(
+    """A worker on this store. A guest answers only while nobody else does, and runs no jobs."""
+    partitions = Partitions(store.redis, is_guest=is_guest)
+    stores = Stores(
         inbox=store.inbox,
-        lease=lease or store.lease,
         turns=store.turns,
         vault=store.vault,
         history=store.history,
-        desk=Desk(engine, store.history, store.summaries, store.privacy, registry, shows_basis=shows_basis),
-        jobs=jobs,
-        senders=senders,
         opener=store.opener,
+        audit=store.audit,
+        hand_over=store.hand_over,
+        known_links=store.known_links,
     )
+    desk = Desk(engine, store.history, store.summaries, store.privacy, registry, shows_basis=shows_basis)
+    turn_taker = TurnTaker(
+        stores, partitions, desk, senders, retry_seconds=retry_seconds, engine_patience=engine_patience
+    )
+    jobs = None if is_guest else Jobs(store.redis, store.inbox.put, registry, store.privacy)
+    return Worker(store.inbox, partitions, turn_taker, jobs)
 
 
 @asynccontextmanager
@@ -223,14 +222,12 @@ async def answering(settings: Settings, store: Store) -> AsyncIterator[None]:
     sender = RelaySender(store.relay)
     senders: dict[str, Sender] = {"web": sender, "terminal": sender}
     engine = LazyEngine(settings, store.redis)
-    lease = Lease(store.redis, keys.WORKER_LEASE, is_guest=True)
     worker = build_worker(
         store,
         engine,
         load_plugins(settings),
         senders,
-        lease=lease,
-        with_jobs=False,
+        is_guest=True,
         shows_basis=settings.show_basis,
     )
     stop = asyncio.Event()

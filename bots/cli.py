@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from bots import platforms
+from bots.audit_cli import audit
 from bots.bench_cli import bench
 from bots.build import (
     Store,
@@ -24,15 +26,19 @@ from bots.build import (
 )
 from bots.calibrate_cli import calibrate
 from bots.console import out, run
+from bots.dead_letters_cli import dead_letters
+from bots.doctor_cli import doctor
 from bots.errors import StartError
 from bots.eval_cli import evaluate
 from bots.history import Turn
 from bots.knowledge_cli import learn
 from bots.platforms.terminal import Terminal
+from bots.pulse import Pulse
 from bots.redis_server import commands_client, redis_for
 from bots.settings import Settings, secret
+from bots.status_cli import status
 from bots.talk import chat_live, chat_piped, print_answer, read_file
-from bots.tasks import end
+from bots.tasks import beside, end
 from bots.up import stop_on_signals
 from bots.up import up as run_up
 from engine.library.library import Library
@@ -48,6 +54,10 @@ app = typer.Typer(
 app.command()(learn)
 app.command()(calibrate)
 app.command("eval")(evaluate)
+app.command()(doctor)
+app.command()(status)
+app.command()(audit)
+app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(bench, name="bench")
 
 
@@ -126,7 +136,7 @@ def engine() -> None:
 
 @app.command()
 def worker() -> None:
-    """Run a worker: answers what is in the inbox. Several may run; one is active."""
+    """Run a worker: answers what is in the inbox. Several share the work."""
 
     async def main(settings: Settings) -> None:
         stop = stop_on_signals()
@@ -134,7 +144,7 @@ def worker() -> None:
         async with (
             redis_for(settings, shared=True) as url,
             open_store(settings, url) as store,
-            open_senders(settings, store.relay) as senders,
+            open_senders(settings, store) as senders,
             open_engine(_with_engine_url(settings), store.redis) as client,
         ):
             await build_worker(store, client, registry, senders, shows_basis=settings.show_basis).run(stop)
@@ -150,10 +160,25 @@ def web() -> None:
         import uvicorn
 
         from bots.platforms.web import create_app
+        from bots.platforms.web_page import SAMPLE_QUESTIONS
 
         async with redis_for(settings, shared=True) as url, open_store(settings, url) as store:
-            page = create_app(store.intake.receive, store.relay, store.history, store.vault)
+            # The samples' questions are for the sample pages.
+            offered = settings.suggestions or (() if settings.knowledge else SAMPLE_QUESTIONS)
+            stores = (store.intake, store.relay, store.history, store.vault)
+            page = create_app(*stores, redis=store.redis, suggestions=offered)
             await _serve(uvicorn, page, settings.web_host, settings.web_port, "web_port")
+
+    run(main)
+
+
+def _receive(platform: str) -> None:
+    async def main(settings: Settings) -> None:
+        async with redis_for(settings, shared=True) as url, open_store(settings, url) as store:
+            pulse = Pulse(store.redis, platform)
+            receiver = platforms.load(platform).make_receiver(settings, store, load_plugins(settings), pulse)
+            async with beside(pulse.keep()):
+                await _until_stopped(receiver.run_forever())
 
     run(main)
 
@@ -161,45 +186,13 @@ def web() -> None:
 @app.command()
 def discord() -> None:
     """Receive from Discord."""
-
-    async def main(settings: Settings) -> None:
-        from bots.platforms import discord as platform
-
-        token = secret(settings.discord_token)
-        if token is None:
-            raise StartError("there is no Discord token: set FRONTDESK_DISCORD_TOKEN")
-        platform.redirect(settings.discord_api_url, settings.discord_gateway_url)
-        channels = settings.auto_channels_of("discord")
-        async with redis_for(settings, shared=True) as url, open_store(settings, url) as store:
-            receiver = platform.DiscordReceiver(token, store.intake.receive, channels)
-            await _until_stopped(receiver.run_forever())
-
-    run(main)
+    _receive("discord")
 
 
 @app.command()
 def slack() -> None:
-    """Receive from Slack, through Socket Mode."""
-
-    async def main(settings: Settings) -> None:
-        from bots.platforms.slack import SlackReceiver
-
-        bot_token, app_token = secret(settings.slack_bot_token), secret(settings.slack_app_token)
-        if bot_token is None or app_token is None:
-            raise StartError("there are no Slack tokens: set FRONTDESK_SLACK_BOT_TOKEN and _APP_TOKEN")
-        channels = settings.auto_channels_of("slack")
-        async with redis_for(settings, shared=True) as url, open_store(settings, url) as store:
-            receiver = SlackReceiver(
-                bot_token,
-                app_token,
-                settings.slack_api_url,
-                store.intake.receive,
-                channels,
-                knows=store.history.has,
-            )
-            await _until_stopped(receiver.run_forever())
-
-    run(main)
+    """Receive from Slack: through Socket Mode, or over HTTP without an app-level token."""
+    _receive("slack")
 
 
 @app.command()
@@ -258,7 +251,7 @@ async def _terminal(settings: Settings) -> AsyncIterator[tuple[Store, Terminal]]
     ):
         await Library(store.redis).seed(settings.knowledge)
         async with answering(settings, store):
-            yield store, Terminal(store.intake.receive, store.relay)
+            yield store, Terminal(store.intake, store.relay)
 
 
 def _read_history(path: Path | None) -> list[ChatTurn]:

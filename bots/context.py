@@ -35,6 +35,12 @@ class Context:
         self._engine, self._history, self._privacy = engine, history, privacy
         self.citations: tuple[Citation, ...] = ()
         """Of the last answer of the engine; shown with the command's reply."""
+        self.tokens = 0
+        """Read and written by the engine for the plugin."""
+        self.has_asked = False
+        """Whether a model wrote part of what the plugin knows."""
+        self.attached: list[TextFile] = []
+        """Files that go with the command's reply."""
         self.steps: asyncio.Queue[Progress | None] = asyncio.Queue()
         """How far the engine is, for whoever shows it."""
 
@@ -42,6 +48,10 @@ class Context:
     def files(self) -> tuple[TextFile, ...]:
         """The texts of the attached files."""
         return tuple(TextFile(file.name, file.text) for file in self.message.attachments if not file.problem)
+
+    def attach(self, name: str, text: str) -> None:
+        """Send a text file along with the command's reply."""
+        self.attached.append(TextFile(name, text))
 
     def say(self, key: str, **values: object) -> str:
         """One of the bot's own phrases, see `engine.language.phrases`, in the author's language."""
@@ -72,7 +82,7 @@ class Context:
             language=self.language,
             files=tuple(files),
         )
-        answer = ""
+        self.has_asked, answer = True, ""
         async with aclosing(self._engine.chat(request)) as pieces:
             async for piece in pieces:
                 commands.go_on()
@@ -80,6 +90,7 @@ class Context:
                     self.steps.put_nowait(piece)
                 elif isinstance(piece, Outcome):
                     self.citations = piece.citations
+                    self.tokens += piece.usage.prompt_tokens + piece.usage.completion_tokens
                 else:
                     answer += piece
         return answer

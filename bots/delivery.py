@@ -6,21 +6,31 @@ Each part is posted once under its nonce, its platform id stored at once, and on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from bots.adapter import Sender, nonce_of
 from bots.errors import PlatformBusy, PlatformRefused
-from bots.message import Message, Provisional, Reply
+from bots.known_links import KnownLinks
+from bots.links import Links, clean, held_back
+from bots.message import Message, Part, Provisional, Reply
 from bots.split import split
-from bots.turns import Turns, TurnState
+from bots.turns import TurnRecord, TurnState
 from bots.vault import Vault
 from engine.filter import mask_placeholders, restore_placeholders
 from engine.language.phrases import say
 from engine.log import logger
-from engine.types import Citation
+from engine.types import Citation, TextFile
 
 # An answer shorter than this is not posted yet while more is coming.
 _FIRST_CHARACTERS = 20
+# An answer that is there within so many seconds is posted once, and not edited.
+_QUICK = 0.15
+# Files are numbered from here among a reply's parts: no text has that many.
+_FIRST_FILE = 1000
+# And the posts that take the place of others from here.
+_ANOTHER = 10_000
 
 log = logger("bots.delivery")
 
@@ -29,23 +39,47 @@ class Delivery:
     """One reply's way to one place."""
 
     def __init__(
-        self, sender: Sender, vault: Vault, turns: Turns, message: Message, state: TurnState
+        self,
+        sender: Sender,
+        vault: Vault,
+        known_links: KnownLinks,
+        record: TurnRecord,
+        message: Message,
+        state: TurnState,
+        *,
+        confirm: Callable[[], Awaitable[None]],
     ) -> None:
-        self._sender, self._vault, self._turns = sender, vault, turns
-        self._message, self._state = message, state
+        """`confirm` raises `LeaseLost` once another worker may see to this message."""
+        self._sender, self._vault, self._known_links = sender, vault, known_links
+        self._record, self._message, self._state, self._confirm = record, message, state, confirm
+        self._links: Links | None = None
+        self._language = ""
+        self.is_holding_back = False
+        """Whether there is something to show, and it is too early for it."""
+        self.posting: int | None = None
+        """The part that is being posted: after a cancellation nobody knows whether it is out."""
+        self.posted: set[int] = set()
+        """The parts that were posted by this delivery, not by an earlier attempt."""
         self._shown: dict[int, str] = {}
-        self._last_edit = float("-inf")
+        self._growing: set[int] = set()
+        self._last_edit = self._quick_until = float("-inf")
         self._values: dict[str, str] = {}
 
     async def begin(self) -> None:
         """Read the author's values, which are shown only where nobody else reads along."""
+        self._links = await self._known_links.links_for(self._message.conversation, self._message.text)
+        now = asyncio.get_running_loop().time()
+        self._quick_until = now + min(_QUICK, self._sender.edit_seconds)
         if self._message.is_private:
             self._values = await self._vault.values(self._message.conversation, self._message.author.id)
 
     async def show(self, text: str) -> None:
         """Show what there is so far, if the last edit is long enough ago."""
-        if len(text) >= _FIRST_CHARACTERS and self._may_edit():
-            await self._glimpse(text)
+        self.is_holding_back = asyncio.get_running_loop().time() < self._quick_until
+        if self._may_edit() and not self.is_holding_back:
+            whole_words = held_back(_without_half_placeholder(text)).rstrip()
+            if len(whole_words) >= _FIRST_CHARACTERS:
+                await self._glimpse(whole_words)
 
     async def progress(self, provisional: Provisional) -> None:
         """Show how far the reading is, where the answer will stand."""
@@ -60,67 +94,125 @@ class Delivery:
         return asyncio.get_running_loop().time() - self._last_edit >= self._sender.edit_seconds
 
     async def _glimpse(self, text: str) -> None:
-        visible = self._visible(_without_half_placeholder(text))
+        visible = self._visible(text)
         if not visible.strip():  # no platform takes an empty post
             return
         wait = 0.0
         try:
             await self._send(visible)
+        except PlatformRefused as error:  # the whole answer may still find another way
+            log.info("the platform refuses a part of a growing answer", reason=str(error))
         except PlatformBusy as error:  # only a glimpse was refused: the answer itself goes on
             wait = error.retry_after
             # The post may have arrived all the same: the next one must look for it.
-            self._state.is_retry = True
+            self._state.is_ambiguous = True
         self._last_edit = asyncio.get_running_loop().time() + wait
 
     async def finish(self, reply: Reply) -> None:
         """Show the whole reply."""
-        text = self._visible(reply.text)
+        self._language = reply.language
+        text = self._visible(reply.text, is_ours=reply.is_ours)
         if reply.footer:
             text += f"\n\n{reply.footer}"
         if not self._sender.shows_citations:
             text += _sources(reply)
         await self._send(text, surplus=say("see_above", reply.language))
-        if reply.options:
-            await self._offer((*reply.options, say("none_of_these", reply.language)))
-        await self._sender.finish(self._message, text, reply)
+        await self._send_files(reply)
+        options = [self._visible(option) for option in reply.options]
+        if options:
+            options.append(say("none_of_these", reply.language))
+        parts = [Part(self._state.refs[number], text) for number, text in sorted(self._shown.items())]
+        quoted = tuple(replace(it, quote=self._visible(it.quote, is_ours=True)) for it in reply.citations)
+        shown = replace(reply, citations=quoted)
+        try:
+            await self._sender.finish(self._message, parts, shown, options)
+        except PlatformRefused as error:  # the text is there, and can be read and answered without the rest
+            log.warning("the platform refuses what belongs to a reply; the text stays", reason=str(error))
 
-    async def _offer(self, options: Sequence[str]) -> None:
-        """Buttons below the part that holds the list; the list itself can be answered without them."""
-        first = f"1. {self._visible(options[0])}"
-        for part, text in self._shown.items():
-            if first in text.splitlines():
-                try:
-                    await self._sender.offer(self._message, self._state.refs[part], text, options)
-                except PlatformRefused as error:
-                    log.warning("the platform refuses buttons; the list stays", reason=str(error))
-                return
+    async def _send_files(self, reply: Reply) -> None:
+        for number, file in enumerate(reply.files):
+            part = _FIRST_FILE + number
+            if part not in self._state.refs:
+                nonce = nonce_of(self._message.id, part)
+                shown = TextFile(file.name, self._visible(file.text))
+                await self._confirm()
+                ref = await self._sender.post_file(
+                    self._message, shown, nonce=nonce, is_retry=self._state.is_retry
+                )
+                await self._note(part, ref)
 
-    def _visible(self, text: str) -> str:
+    async def take_away(self, unsure: set[int]) -> None:
+        """The question was deleted: nothing of the answer stays.
+
+        Parameters
+          unsure: parts that may have been posted, without anybody knowing their ids
+        """
+        for part in unsure - self._state.refs.keys():  # the platform knows, under its nonce
+            await self._send_part(part, "…", is_growing=False)
+        for ref in self._state.refs.values():
+            with contextlib.suppress(PlatformRefused):
+                await self._sender.delete(self._message, ref)
+        with contextlib.suppress(PlatformRefused):
+            await self._sender.finish(self._message, (), Reply("", decision="stopped"), ())
+
+    def _visible(self, text: str, *, is_ours: bool = False) -> str:
+        """The text as it may be shown here: own values in private, and no link that nobody vouches for."""
+        if not is_ours and self._links is not None:
+            text = clean(text, self._links.allows, say("link_removed", self._language))
         if self._message.is_private:
             return restore_placeholders(text, self._values)
         return mask_placeholders(text)
 
     async def _send(self, text: str, *, surplus: str = "") -> None:
         """Post or edit what is new; with `surplus` the text is whole, and that fills parts left over."""
-        parts = split(text, self._sender.limit)
+        parts, is_whole = split(text, self._sender.limit), bool(surplus)
         # A reply made again may be shorter than what an earlier attempt showed; a post cannot be empty.
-        left_over = [surplus for part in self._state.refs if surplus and part >= len(parts)]
+        left_over = [surplus for part in self._state.refs if is_whole and len(parts) <= part < _FIRST_FILE]
         for part, content in enumerate([*parts, *left_over]):
-            if self._shown.get(part) == content:
+            is_growing = not is_whole and part == len(parts) - 1
+            if self._shown.get(part) == content and (is_growing or part not in self._growing):
                 continue
-            if (ref := self._state.refs.get(part)) is not None:
-                await self._sender.edit(self._message, ref, content)
-            else:
-                nonce = nonce_of(self._message.id, part)
-                ref = await self._sender.post(
-                    self._message, content, nonce=nonce, is_retry=self._state.is_retry
-                )
-                self._state.refs[part] = ref
-                await self._turns.store_ref(self._message, part, ref)
-                # A retry may have found an earlier attempt's post, which shows an older text.
-                if self._state.is_retry:
-                    await self._sender.edit(self._message, ref, content)
-            self._shown[part] = content
+            await self._send_part(part, content, is_growing=is_growing)
+
+    async def _send_part(self, part: int, content: str, *, is_growing: bool) -> None:
+        await self._confirm()
+        if part in self._state.refs:
+            await self._edit(part, content, is_growing=is_growing)
+        else:
+            is_retry = self._state.is_retry
+            ref = await self._post(part, content, is_retry=is_retry, is_growing=is_growing)
+            await self._note(part, ref)
+            # A retry may have found an earlier attempt's post, which shows an older text.
+            if is_retry:
+                await self._sender.edit(self._message, ref, content, is_growing=is_growing)
+        self._shown[part] = content
+        (self._growing.add if is_growing else self._growing.discard)(part)
+
+    async def _edit(self, part: int, content: str, *, is_growing: bool) -> None:
+        """A post that is gone, or can be edited no more, is followed by another when the text is whole."""
+        try:
+            await self._sender.edit(self._message, self._state.refs[part], content, is_growing=is_growing)
+        except PlatformRefused:
+            if is_growing:
+                raise
+            nonce = nonce_of(self._message.id, part + _ANOTHER)
+            ref = await self._sender.post(
+                self._message, content, nonce=nonce, is_retry=self._state.is_retry, is_growing=False
+            )
+            await self._note(part, ref)
+
+    async def _post(self, part: int, content: str, *, is_retry: bool, is_growing: bool) -> str:
+        self.posting, nonce = part, nonce_of(self._message.id, part)
+        ref = await self._sender.post(
+            self._message, content, nonce=nonce, is_retry=is_retry, is_growing=is_growing
+        )
+        self.posting = None
+        return ref
+
+    async def _note(self, part: int, ref: str) -> None:
+        self.posted.add(part)
+        self._state.refs[part] = ref
+        await self._record.store_ref(part, ref)
 
 
 def _without_half_placeholder(text: str) -> str:

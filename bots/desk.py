@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
 from bots import commands
@@ -30,6 +30,9 @@ _SUMMARISE_FROM, _STAY_WHOLE = 16, 6
 
 # So many of the customer's newest messages tell the language where a short one does not.
 _TELLING = 4
+# A line as it was typed, or texts by name.
+Arguments = str | Mapping[str, str]
+
 # Characters a token, for people who have never heard of tokens.
 _TOKEN_CHARACTERS = 3
 
@@ -59,11 +62,14 @@ class Desk:
         if message.job:
             yield await self._run_job(message)
             return
+        if message.notice:
+            yield Reply(message.notice, decision="command", is_ours=True)
+            return
         recent = await self._history.recent(message.conversation)
         language = await _language(message, recent)
         if not message.text.strip() and not message.attachments:
-            yield Reply(self._help(language), decision="command", language=language)
-        elif found := self._registry.find(message.text):
+            yield Reply(self._help(language), decision="command", language=language, is_ours=True)
+        elif found := self._called(message):
             async with aclosing(self._command(*found, message, language)) as steps:
                 async for step in steps:
                     yield step
@@ -76,12 +82,20 @@ class Desk:
                 async for piece in pieces:
                     yield piece
 
+    def _called(self, message: Message) -> tuple[Command, Arguments] | None:
+        """The command that the message calls, by its platform's own means or by its text."""
+        if message.command in self._registry.commands:
+            return self._registry.commands[message.command], message.arguments
+        return self._registry.find(message.text)
+
     async def _ask(
         self, message: Message, recent: Sequence[Turn], language: str
     ) -> AsyncGenerator[str | Provisional | Reply, None]:
         """The engine's answer, with as much of the conversation as it wants to see."""
         turns = [_chat_turn(turn, is_private=message.is_private) for turn in recent]
-        summary = await self._summaries.read(message.conversation)
+        # Short conversations have none, and are most.
+        is_long = len(recent) >= _SUMMARISE_FROM
+        summary = await self._summaries.read(message.conversation) if is_long else Summary()
         request = ChatRequest(
             (*turns, ChatTurn("user", message.text)),
             conversation=str(message.conversation),
@@ -137,7 +151,7 @@ class Desk:
                 log.info("somebody was forgotten meanwhile; the new summary is dropped")
 
     async def _command(
-        self, command: Command, arguments: str, message: Message, language: str
+        self, command: Command, arguments: Arguments, message: Message, language: str
     ) -> AsyncGenerator[Provisional | Reply, None]:
         """A plugin's reply, and before it how far the engine is with what the plugin asked."""
         context = self._context(message, language)
@@ -150,10 +164,13 @@ class Desk:
         finally:
             await end(running)
 
-    async def _run_command(self, command: Command, arguments: str, context: Context) -> Reply:
+    async def _run_command(self, command: Command, arguments: Arguments, context: Context) -> Reply:
         language = context.language
         try:
-            text = await commands.run(command.function, context, *command.parse(arguments))
+            values = (
+                command.parse(arguments) if isinstance(arguments, str) else command.parse_named(arguments)
+            )
+            text = await commands.run(command.function, context, *values)
         except CommandError as error:
             return Reply(error.told(language), decision="error", language=language)
         except TimeoutError:
@@ -166,8 +183,15 @@ class Desk:
         except Exception:  # a plugin's own code: it may raise anything and must break nothing else
             log.exception("a plugin failed; its caller was told", command=command.name)
             return _said("command_failed", language, name=command.name)
-        told = text or say("done", language)
-        return Reply(told, decision="command", language=language, citations=context.citations)
+        return Reply(
+            text if text.strip() else say("done", language),
+            decision="command",
+            language=language,
+            citations=context.citations,
+            files=tuple(context.attached),
+            is_ours=not context.has_asked,
+            tokens=context.tokens,
+        )
 
     async def _run_job(self, message: Message) -> Reply:
         """A scheduled function's text; empty when it has nothing to say or failed."""
@@ -177,7 +201,10 @@ class Desk:
         context = self._context(message)
         try:
             arguments = [context] if schedule.takes_context else []
-            return Reply(await commands.run(schedule.function, *arguments), decision="command")
+            text = await commands.run(schedule.function, *arguments)
+            return Reply(
+                text, decision="command", files=tuple(context.attached), is_ours=not context.has_asked
+            )
         except Exception:  # a plugin's own code, see above
             log.exception("a scheduled job failed; nothing was posted", job=message.job)
             return Reply("", decision="command")
@@ -193,7 +220,7 @@ class Desk:
 
 def _said(key: str, language: str, **values: object) -> Reply:
     """One of the bot's own phrases about something that went wrong."""
-    return Reply(say(key, language, **values), decision="error", language=language)
+    return Reply(say(key, language, **values), decision="error", language=language, is_ours=True)
 
 
 def _refused(error: BadRequest, language: str) -> Reply:
@@ -204,10 +231,14 @@ def _refused(error: BadRequest, language: str) -> Reply:
 
 async def _language(message: Message, recent: Sequence[Turn]) -> str:
     own = [turn.content for turn in recent if turn.role == "user" and turn.author.id == message.author.id]
+    # In a thread: the first time half a second goes by.
+    return await asyncio.to_thread(_told_by, (*own[-_TELLING:], message.text))
+
+
+def _told_by(texts: Sequence[str]) -> str:
     known = ""
-    for text in (*own[-_TELLING:], message.text):
-        # In a thread: the first time half a second goes by.
-        known = await asyncio.to_thread(detect, text, known)
+    for text in texts:
+        known = detect(text, known)
     return known
 
 
@@ -244,6 +275,8 @@ def _reply(text: str, outcome: Outcome, *, footer: str) -> Reply:
         window=outcome.window,
         language=outcome.language,
         footer=footer,
+        calls_staff=outcome.wants_person,
+        tokens=outcome.usage.prompt_tokens + outcome.usage.completion_tokens,
     )
 
 

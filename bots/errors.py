@@ -7,6 +7,7 @@ BotError
 ├── CommandError        a command was called wrongly; the text goes to the caller
 │   └── Misused         the same in one of the bot's own phrases
 ├── BrokenPlugin        a plugin file cannot be loaded
+├── PluginFailed        a plugin ended its call in a way that is no ordinary error
 ├── LeaseLost           another worker has taken over: stop at once
 ├── PlatformBusy        send again later
 ├── PlatformRefused     sending will never work: no such channel, no permission
@@ -73,7 +74,11 @@ class PlatformBusy(BotError):
 
 
 class PlatformRefused(BotError):
-    pass
+    """`reason` is the platform's own word for it, where it has one."""
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class FileRefused(BotError):

@@ -19,6 +19,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from redis.asyncio import Redis
 
 from bots import keys
+from bots.adapter import insist
 from bots.commands import Schedule
 from bots.message import Author, ConversationKey, Message
 from bots.privacy import Privacy
@@ -32,11 +33,11 @@ _GRACE = timedelta(hours=1)
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _PURGE_SECONDS = 3600.0
 
-Put = Callable[[Message], Awaitable[bool]]
+Put = Callable[[Message], Awaitable[object]]
 
 
 class Jobs:
-    """Runs while a worker holds the lease. `start` and `stop` may be called again and again."""
+    """Runs with the worker that has the first partition. `start` and `stop` may be called again and again."""
 
     def __init__(self, redis: Redis, put: Put, registry: Registry, privacy: Privacy) -> None:
         self._redis: Any = redis
@@ -45,6 +46,8 @@ class Jobs:
 
     def start(self) -> None:
         """Schedule everything; runs missed within the last hour are made up at once."""
+        if self._scheduler is not None:
+            return
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         for schedule in self._registry.schedules.values():
             trigger = trigger_of(schedule)
@@ -57,8 +60,9 @@ class Jobs:
 
     def stop(self) -> None:
         """Forget the schedule; runs that are in the inbox stay there."""
-        if self._scheduler is not None and self._scheduler.running:
+        if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)
+            self._scheduler = None
 
     async def _fire(self, schedule: Schedule, trigger: BaseTrigger) -> None:
         await self._enqueue(schedule, last_run(trigger, datetime.now(UTC)))
@@ -86,8 +90,8 @@ class Jobs:
             is_private=False,
             job=schedule.name,
         )
-        await self._put(message)
-        await self._note(schedule, due)
+        await insist(lambda: self._put(message))
+        await insist(lambda: self._note(schedule, due))
 
     async def _note(self, schedule: Schedule, due: datetime | None) -> None:
         record = {

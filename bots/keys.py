@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from bots.message import ConversationKey
 
-INBOX = "frontdesk:inbox"
+OLD_INBOX = "frontdesk:inbox"
+"""Where versions before the partitions put messages."""
+OLD_LEASE = "frontdesk:lease:worker"
+_INBOXES = "frontdesk:inbox:"
+PARTITIONS = 64
+"""Of the inbox, by conversation."""
 DEAD_LETTERS = "frontdesk:dead-letters"
-WORKERS = "workers"
-WORKER_LEASE = "frontdesk:lease:worker"
+WORKERS = "frontdesk:workers"
+"""Who lives, see `bots.partitions`."""
 JOBS = "frontdesk:jobs"
+LEASES = "frontdesk:leases"
+"""Which worker has which partition."""
+FENCE = "frontdesk:fence"
+AUDIT = "frontdesk:audit"
+COUNTERS = "frontdesk:counters"
+FEEDBACK = "frontdesk:feedback"
+CONNECTIONS = "frontdesk:connections"
+"""How the platforms' receiving processes are connected."""
 HISTORIES = "frontdesk:history:"
 VAULTS = "frontdesk:vault:"
+
+
+def inbox(partition: int) -> str:
+    """One partition of the inbox."""
+    return f"{_INBOXES}{partition}"
+
+
+def all_inboxes() -> list[str]:
+    """Every partition of the inbox."""
+    return [inbox(partition) for partition in range(PARTITIONS)]
+
+
+def limit(name: str, *of: str) -> str:
+    """How much of a limit is used up."""
+    return ":".join(("frontdesk:limit", name, *(quote(part, safe="") for part in of)))
+
+
+def handed_over(conversation: ConversationKey) -> str:
+    """Exists while people see to the conversation."""
+    return f"frontdesk:handed-over:{conversation}"
 
 
 def claim(event_id: str) -> str:
@@ -61,3 +96,33 @@ def files(conversation: ConversationKey) -> str:
 def relay(conversation: ConversationKey) -> str:
     """What the web page and the terminal are shown."""
     return f"frontdesk:relay:{conversation}"
+
+
+def slack_installation(enterprise_id: str, team_id: str) -> str:
+    """The app's tokens in one Slack workspace, or in an organisation as a whole: one of the two is given."""
+    return f"frontdesk:slack:installation:{enterprise_id}:{team_id}"
+
+
+def slack_hold(workspace: str, method: str, channel: str) -> str:
+    """Exists while Slack wants no such call there."""
+    return f"frontdesk:slack:hold:{workspace}:{method}:{channel}"
+
+
+def slack_turn(workspace: str, channel: str) -> str:
+    """When the posts that were let through to a channel will be worked off."""
+    return f"frontdesk:slack:turn:{workspace}:{channel}"
+
+
+def slack_state(index: str) -> str:
+    """An installation in Slack that somebody has begun."""
+    return f"frontdesk:slack:state:{index}"
+
+
+def marks(platform: str) -> str:
+    """The newest message that was handled, by conversation."""
+    return f"frontdesk:marks:{platform}"
+
+
+def registered(platform: str, application: str) -> str:
+    """A hash of the commands that the platform was told last."""
+    return f"frontdesk:registered:{platform}:{application}"

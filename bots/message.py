@@ -5,14 +5,31 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import lru_cache
+from typing import Any, Literal
 from urllib.parse import quote, unquote
 
-from engine.types import Citation, Progress, Window
+from engine.types import Citation, Progress, TextFile, Window
 from engine.types import Decision as EngineDecision
 
-Decision = EngineDecision | Literal["command", "error"]
+Decision = EngineDecision | Literal["command", "error", "stopped"]
+Limit = Literal["person", "channel", "workspace", "tokens", "queue"]
+
+
+def _fields(data: Any) -> dict[str, Any]:
+    """A dataclass's fields as they are: `asdict` copies all that is in them, which takes far longer."""
+    return {name: getattr(data, name) for name in data.__dataclass_fields__}
+
+
+def _json(data: object) -> str:
+    return json.dumps(data, ensure_ascii=False, default=_fields)
+
+
+@lru_cache(maxsize=4096)
+def _joined(*parts: str) -> str:
+    return ":".join(quote(part, safe="") for part in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +42,7 @@ class ConversationKey:
     thread: str = ""
 
     def __str__(self) -> str:
-        return ":".join(quote(p, safe="") for p in (self.platform, self.workspace, self.channel, self.thread))
+        return _joined(self.platform, self.workspace, self.channel, self.thread)
 
     @classmethod
     def parse(cls, text: str) -> ConversationKey:
@@ -74,25 +91,85 @@ class Message:
     """What the platform needs to answer in the right place; means nothing to others."""
     job: str = ""
     """Set when no person wrote but a scheduled job is due."""
+    notice: str = ""
+    """Set when the bot has something to post by itself: this, as it is."""
+    command: str = ""
+    """A command that was called by name, with `arguments`; `text` is what people would have typed."""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    is_direct: bool = True
+    """The bot is meant: named, called, or alone with the author. A follow-up in a thread may mean others."""
+    over: Limit | None = None
+    """The limit that this message is the first to exceed: its author is told, and that is all."""
     earlier_files: tuple[Attachment, ...] = ()
     """Of the conversation, newest first, when the message brings none. Never stored with the message."""
     sent_at: float = field(default_factory=time.time)
 
     def to_json(self) -> str:
-        return json.dumps({**asdict(self), "earlier_files": ()}, ensure_ascii=False)
+        return _json({**_fields(self), "earlier_files": ()})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Message:
-        fields = json.loads(text)
+        given = json.loads(text)
         return cls(
             **{
-                **fields,
-                "conversation": ConversationKey(**fields["conversation"]),
-                "author": Author(**fields["author"]),
-                "attachments": tuple(Attachment(**attachment) for attachment in fields["attachments"]),
+                **given,
+                "conversation": ConversationKey(**given["conversation"]),
+                "author": Author(**given["author"]),
+                "attachments": tuple(Attachment(**attachment) for attachment in given["attachments"]),
                 "earlier_files": (),
             }
         )
+
+
+class Receipt(IntEnum):
+    """What became of a message that was handed in; false for one that was accepted before."""
+
+    KNOWN = 0
+    TAKEN = 1
+    DROPPED = -1
+    """It exceeds a limit of which its author was told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened to a question after it was asked: it was edited, deleted, or its answer is not wanted.
+
+    Without a `message_id` every question of the conversation is meant that was asked before.
+    """
+
+    kind: Literal["edit", "delete", "stop"]
+    conversation: ConversationKey
+    message_id: str = ""
+    author_id: str = ""
+    """Who did it; an edit counts only from the author of the question."""
+    text: str = ""
+    """With `edit`: what the question says now."""
+
+    def to_json(self) -> str:
+        return _json(self)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Change:
+        given = json.loads(text)
+        return cls(**{**given, "conversation": ConversationKey(**given["conversation"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """Whether an answer helped, as somebody said by a button. `message_id` names the question."""
+
+    conversation: ConversationKey
+    message_id: str
+    author_id: str
+    is_helpful: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One post of a reply: the platform's id of it, and what it shows."""
+
+    ref: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +197,32 @@ class Reply:
     language: str = ""
     footer: str = ""
     """Shown below the text, and no part of what was said."""
+    files: tuple[TextFile, ...] = ()
+    """Sent along behind the text."""
+    calls_staff: bool = False
+    """The customer wants a person."""
+    is_ours: bool = False
+    """The team's own words, a plugin's or the bot's: no model wrote them, and every link in them counts."""
+    tokens: int = 0
+    """Read and written for it."""
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return _json(self)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Reply:
-        fields = json.loads(text)
+        given = json.loads(text)
         return cls(
             **{
-                **fields,
-                "citations": tuple(Citation(**citation) for citation in fields["citations"]),
-                "options": tuple(fields["options"]),
-                "window": Window(**fields["window"]),
+                **given,
+                "citations": tuple(Citation(**citation) for citation in given["citations"]),
+                "options": tuple(given["options"]),
+                "window": Window(**given["window"]),
+                "files": tuple(TextFile(**file) for file in given.get("files", ())),
             }
         )
 
     @property
     def is_conversation(self) -> bool:
         """Whether this belongs into the history: commands and error texts do not."""
-        return self.decision not in ("command", "error")
+        return self.decision not in ("command", "error") and bool(self.text)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from bots.adapter import MAX_ATTACHMENT_BYTES, text_attachment
+from bots.adapter import MAX_ATTACHMENT_BYTES, Sender, text_attachment
 from bots.errors import FileRefused
 from bots.files import Files
 from bots.message import Attachment, Message
 from bots.redaction import Redaction
 from engine.log import logger
-
-Fetch = Callable[[Message, Attachment], Awaitable[bytes]]
 
 log = logger("bots.opener")
 
@@ -24,25 +21,29 @@ class Opener:
     def __init__(self, files: Files, redaction: Redaction) -> None:
         self._files, self._redaction = files, redaction
 
-    async def open(self, message: Message, fetch: Fetch) -> Message:
-        """The message with the texts of its files, or of the conversation's earlier ones if it has none.
-
-        Parameters
-          fetch: gives a file's bytes from its platform, or raises `FileRefused`
-        """
-        if message.job:
+    async def open(self, message: Message, sender: Sender) -> Message:
+        """The message with the texts of its files, or of the conversation's earlier ones if it has none."""
+        if message.job or message.notice:
             return message
         if not message.attachments:
             return replace(message, earlier_files=await self._files.earlier(message.conversation))
         room, opened = MAX_ATTACHMENT_BYTES, []
         for row, file in enumerate(message.attachments):
-            found = await self._open(message, row, file, room, fetch)
+            found = await self._open(message, row, file, room, sender)
             room -= len(found.text)
             opened.append(found)
         return replace(message, attachments=tuple(opened))
 
+    async def named(self, message: Message, sender: Sender) -> Message:
+        """The message with its author's name, where several may write; redacted, for it may be an address."""
+        if message.is_private or message.author.name or message.job or message.notice:
+            return message
+        names = [await sender.name_of(message)]
+        (name,) = await self._redaction(message.conversation, message.author.id, names)
+        return replace(message, author=replace(message.author, name=name))
+
     async def _open(
-        self, message: Message, row: int, file: Attachment, room: int, fetch: Fetch
+        self, message: Message, row: int, file: Attachment, room: int, sender: Sender
     ) -> Attachment:
         if file.problem or file.text:
             return file
@@ -53,7 +54,7 @@ class Opener:
         if file.size > room:
             return replace(file, problem="too_large")
         try:
-            content = await fetch(message, file)
+            content = await sender.fetch(message, file)
         except FileRefused as error:
             log.warning("a file could not be fetched; its author is told", reason=str(error))
             return replace(file, problem=error.key)

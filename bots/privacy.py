@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bots.audit import Audit
 from bots.dead_letters import DeadLetters
+from bots.feedback import Feedback
 from bots.files import Files
 from bots.history import History
 from bots.message import ConversationKey
@@ -20,13 +22,17 @@ class Privacy:
         vault: Vault,
         files: Files,
         dead_letters: DeadLetters,
+        feedback: Feedback,
+        audit: Audit,
     ) -> None:
         self._history, self._summaries = history, summaries
         self._vault, self._files, self._dead_letters = vault, files, dead_letters
+        self._feedback, self._audit = feedback, audit
 
     async def purge(self) -> int:
-        """Drop everything older than the retention time; return the number of turns, values and letters."""
-        return await self._history.purge() + await self._vault.purge() + await self._dead_letters.purge()
+        """Drop everything older than the retention time; return how much."""
+        stores = (self._history, self._vault, self._dead_letters, self._feedback, self._audit)
+        return sum([await store.purge() for store in stores])
 
     async def forget(self, conversation: ConversationKey, author_id: str) -> int:
         """Delete what this author said anywhere in the workspace; return the number of turns and letters."""
@@ -38,4 +44,5 @@ class Privacy:
         forgotten = await self._history.forget(conversation, author_id)
         for found in everywhere:  # again: one that was begun before the turns were gone knows them
             await self._summaries.forget(found)
+        await self._feedback.forget(conversation, author_id)
         return forgotten + await self._dead_letters.forget(conversation, author_id)

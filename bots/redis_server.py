@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from bots.errors import DataDirInUse, StartError
@@ -37,6 +37,7 @@ log = logger("bots.redis_server")
 # An `ask` that is about to end may own the folder.
 _OWNER_WAIT_SECONDS = 5.0
 _START_SECONDS = 15
+_CONNECTIONS, _READERS = 32, 10_000
 _LOOK_SECONDS = 0.5
 _STOP_SECONDS = 2
 # sun_path holds 108 bytes on Linux, 104 on macOS.
@@ -45,8 +46,15 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
 
 
 def clients(url: str) -> tuple[Redis, Redis]:
-    """A client for commands and one without timeout for blocking reads."""
-    return Redis.from_url(url), Redis.from_url(url, socket_timeout=None)
+    """A client for commands and one without timeout for blocking reads.
+
+    Whoever finds every connection for commands in use waits for one: redis-py's own pool would refuse a
+    hundred and first, as if Redis were away. Each blocking read needs a connection of its own.
+    """
+    pool = BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS, timeout=None)
+    commands = Redis(connection_pool=pool)
+    commands.auto_close_connection_pool = True
+    return commands, Redis.from_url(url, socket_timeout=None, max_connections=_READERS)
 
 
 @asynccontextmanager
@@ -99,12 +107,26 @@ async def redis_for(settings: Settings, *, shared: bool) -> AsyncIterator[str]:
             fcntl.flock(users, fcntl.LOCK_SH)
             yield url
             return
+        written = _size(data_dir / "redis.log")
         async with _own_server(data_dir, socket):
             await _wait_until_up(url, socket)
+            _tell_of_loss(data_dir / "redis.log", written)
             try:
                 yield url
             finally:
                 await _wait_for_users(users, seconds=None if shared else 1)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _tell_of_loss(path: Path, start: int) -> None:
+    """Raise the alarm when Redis could not read the end of what it had written, and goes on without it."""
+    with path.open("rb") as file:
+        file.seek(start)
+        if b"aof-load-truncated" in file.read():
+            log.error("Redis lost its last writes: their file was cut off; what is left is answered")
 
 
 @asynccontextmanager
@@ -118,7 +140,10 @@ async def _own_server(data_dir: Path, socket: Path) -> AsyncIterator[None]:
             await asyncio.sleep(_LOOK_SECONDS)
             if server.poll() is not None:
                 log.error("our Redis died and is started again; see redis.log in the data folder")
+                written = _size(data_dir / "redis.log")
                 server = start_server(data_dir, socket)
+                await _wait_until_up(f"unix://{socket}", socket)
+                _tell_of_loss(data_dir / "redis.log", written)
 
     keeping = asyncio.create_task(keep_running())
     try:

@@ -32,6 +32,29 @@ class Settings(EngineSettings):
     slack_app_token: SecretStr | None = None
     slack_signing_secret: SecretStr | None = None
     slack_api_url: str = "https://slack.com/api/"
+    slack_client_id: str | None = None
+    slack_client_secret: SecretStr | None = None
+    slack_host: str = "127.0.0.1"
+    slack_port: int = Field(8719, ge=0, le=65535)
+    """Where Slack's HTTP requests are served, without an app-level token."""
+    discord_message_content: bool = False
+    """Whether Discord's privileged intent is on: threads go on without a mention then."""
+    public_url: str | None = None
+    """The address under which Slack and browsers reach the Slack server, `https://…`."""
+    suggestions: Listed = ()
+    """Questions that are offered to people who open a conversation."""
+    staff_channel: str | None = None
+    """`platform:channel`, or `slack:TEAM_ID/CHANNEL_ID` with several workspaces: where people are called."""
+    limit_person: int = Field(60, ge=0)
+    """Messages a minute of one person in one channel; 0: no limit, here and below."""
+    limit_channel: int = Field(300, ge=0)
+    """Messages a minute in one channel."""
+    limit_workspace: int = Field(6000, ge=0)
+    """Messages a minute in one workspace."""
+    limit_tokens: int = Field(0, ge=0)
+    """Tokens a day of one workspace, read and written."""
+    limit_queue: int = Field(1000, ge=0)
+    """Messages that wait in one of the inbox's 64 partitions."""
     plugins: Listed = ()
     """Folders, files or module names."""
     master_key: SecretStr | None = None
@@ -44,19 +67,39 @@ class Settings(EngineSettings):
 
     @field_validator("auto_channels")
     @classmethod
-    def _with_platform(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
+    def _with_platforms(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
         for channel in channels:
-            platform, _, name = channel.partition(":")
-            if platform not in {"discord", "slack"} or not name:
-                raise ValueError(f"{channel!r} is not of the form discord:CHANNEL_ID or slack:CHANNEL_ID")
+            cls._with_platform(channel)
         return channels
+
+    @field_validator("staff_channel")
+    @classmethod
+    def _with_platform(cls, channel: str | None) -> str | None:
+        platform, _, name = (channel or "discord:any").partition(":")
+        if platform not in {"discord", "slack"} or not name:
+            raise ValueError(f"{channel!r} is not of the form discord:CHANNEL_ID or slack:CHANNEL_ID")
+        return channel
 
     @model_validator(mode="after")
     def _complete(self) -> Settings:
-        if (self.slack_bot_token is None) != (self.slack_app_token is None):
-            missing = "slack_app_token (xapp-…)" if self.slack_bot_token else "slack_bot_token (xoxb-…)"
-            raise ValueError(f"Slack needs both of its tokens: {missing} is missing")
+        if self.slack_bot_token is not None and not (self.slack_app_token or self.slack_signing_secret):
+            raise ValueError(
+                "Slack needs slack_app_token (xapp-…) for Socket Mode, or slack_signing_secret for HTTP"
+            )
+        if self.slack_app_token is not None and not (self.slack_bot_token or self.slack_client_id):
+            raise ValueError(
+                "Slack needs slack_bot_token (xoxb-…), or slack_client_id for several workspaces"
+            )
         return self
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """The names of the platforms that are configured, see `bots.platforms`."""
+        configured = {
+            "discord": self.discord_token is not None,
+            "slack": self.slack_bot_token is not None or self.slack_client_id is not None,
+        }
+        return tuple(name for name, is_configured in configured.items() if is_configured)
 
     @property
     def engine_address(self) -> str:

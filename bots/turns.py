@@ -2,72 +2,136 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from redis.asyncio import Redis
 
 from bots import keys
 from bots.envelope import Envelope
-from bots.errors import Undecipherable
+from bots.errors import LeaseLost, Undecipherable
 from bots.inbox import CLAIM_SECONDS
 from bots.message import Message, Reply
 from engine.log import logger
 
 log = logger("bots.turns")
 
+# KEYS: leases, turn   ARGV: partition, token, seconds to live
+_BEGIN = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return false end
+redis.call('HINCRBY', KEYS[2], 'attempts', 1)
+redis.call('HINCRBY', KEYS[2], 'tries', 1)
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+return redis.call('HGETALL', KEYS[2])
+"""
+# KEYS: leases, turn   ARGV: partition, token, then pairs of field and value
+_STORE = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+return 1
+"""
+# KEYS: leases, turn   ARGV: partition, token
+_FORGIVE = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HINCRBY', KEYS[2], 'attempts', -1)
+return 1
+"""
+
 
 @dataclass(slots=True)
 class TurnState:
-    """`attempts` counts this one, less those that were forgiven; `refs` are the platform's ids of the parts
-    already posted.
+    """`tries` counts this attempt and all before, `attempts` leaves out what was forgiven; `refs` are the
+    platform's ids of the parts already posted; `edit` is the id of the newest edit of the question that
+    `reply` answers.
     """
 
     attempts: int
-    is_retry: bool = False
+    tries: int = 0
     reply: Reply | None = None
+    edit: str = ""
     refs: dict[int, str] = field(default_factory=dict)
+    is_ambiguous: bool = False
+    """A post of this attempt may have arrived without an answer."""
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether there may be posts that nobody has the ids of."""
+        return self.tries > 1 or self.is_ambiguous
 
 
 class Turns:
-    """The record of each unfinished turn, in a hash that `Inbox.finish` deletes."""
+    """The records of all unfinished turns, each in a hash that `Inbox.finish` deletes."""
 
     def __init__(self, redis: Redis, envelope: Envelope) -> None:
-        self._redis: Any = redis
         self._envelope = envelope
+        self._begin = redis.register_script(_BEGIN)
+        self._store = redis.register_script(_STORE)
+        self._forgive = redis.register_script(_FORGIVE)
 
-    async def begin(self, message: Message) -> TurnState:
-        """Count an attempt and read what earlier ones left."""
-        key = keys.turn(message.id)
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hincrby(key, "attempts", 1)
-            pipe.hincrby(key, "tries", 1)
-            pipe.expire(key, CLAIM_SECONDS)
-            pipe.hgetall(key)
-            attempts, tries, _, fields = await pipe.execute()
-        return TurnState(
-            attempts=attempts,
-            is_retry=tries > 1,
-            reply=self._open(fields[b"reply"], key) if b"reply" in fields else None,
-            refs={int(name[4:]): ref.decode() for name, ref in fields.items() if name.startswith(b"ref:")},
-        )
+    def record(self, message: Message, partition: int, token: str) -> TurnRecord:
+        """The record of one turn, for whoever has the partition under this token."""
+        return TurnRecord(self, message, partition, token)
 
-    async def forgive(self, message: Message) -> None:
-        """Take an attempt back: a busy platform is no fault of the message."""
-        await self._redis.hincrby(keys.turn(message.id), "attempts", -1)
+    async def begin(self, key: str, lease: tuple[int, str]) -> dict[bytes, bytes] | None:
+        """Count an attempt; the record's fields, or None without the lease."""
+        found = await self._begin(keys=[keys.LEASES, key], args=[*lease, CLAIM_SECONDS])
+        return dict(zip(found[::2], found[1::2], strict=True)) if found is not None else None
 
-    def _open(self, sealed: bytes, key: str) -> Reply | None:
+    async def store(self, key: str, lease: tuple[int, str], fields: Mapping[str, str | bytes]) -> bool:
+        """Write fields; False without the lease."""
+        flat = [part for pair in fields.items() for part in pair]
+        return bool(await self._store(keys=[keys.LEASES, key], args=[*lease, *flat]))
+
+    async def forgive(self, key: str, lease: tuple[int, str]) -> None:
+        """Take an attempt back; without the lease the turn is another's."""
+        await self._forgive(keys=[keys.LEASES, key], args=[*lease])
+
+    def seal(self, reply: Reply, key: str) -> bytes:
+        return self._envelope.seal(reply.to_json(), key)
+
+    def open(self, sealed: bytes, key: str) -> Reply | None:
+        """The reply, or None when there is none that can be opened: then it is made again."""
+        if not sealed:
+            return None
         try:
             return Reply.from_json(self._envelope.open(sealed, key))
         except (Undecipherable, KeyError, TypeError) as error:  # another key, or another version's fields
             log.error("a stored reply cannot be opened and is made again", reason=str(error))
             return None
 
-    async def store_reply(self, message: Message, reply: Reply) -> None:
-        """Keep the reply before it is sent: generated again it would be another."""
-        key = keys.turn(message.id)
-        await self._redis.hset(key, "reply", self._envelope.seal(reply.to_json(), key))
 
-    async def store_ref(self, message: Message, part: int, ref: str) -> None:
+class TurnRecord:
+    """One turn's record. Writing raises `LeaseLost` when another worker has the partition."""
+
+    def __init__(self, turns: Turns, message: Message, partition: int, token: str) -> None:
+        self._turns, self._key = turns, keys.turn(message.id)
+        self._lease = (partition, token)
+
+    async def begin(self) -> TurnState:
+        """Count an attempt and read what earlier ones left."""
+        fields = await self._turns.begin(self._key, self._lease)
+        if fields is None:
+            raise LeaseLost
+        return TurnState(
+            attempts=int(fields[b"attempts"]),
+            tries=int(fields[b"tries"]),
+            reply=self._turns.open(fields.get(b"reply", b""), self._key),
+            edit=fields.get(b"edit", b"").decode(),
+            refs={int(name[4:]): ref.decode() for name, ref in fields.items() if name.startswith(b"ref:")},
+        )
+
+    async def forgive(self) -> None:
+        """Take an attempt back: a busy platform is no fault of the message."""
+        await self._turns.forgive(self._key, self._lease)
+
+    async def store_reply(self, reply: Reply, edit: str) -> None:
+        """Keep the reply before it is sent: generated again it would be another."""
+        await self._write({"reply": self._turns.seal(reply, self._key), "edit": edit})
+
+    async def store_ref(self, part: int, ref: str) -> None:
         """Keep the platform's id of a posted part, so that it is edited and not posted again."""
-        await self._redis.hset(keys.turn(message.id), f"ref:{part}", ref)
+        await self._write({f"ref:{part}": ref})
+
+    async def _write(self, fields: Mapping[str, str | bytes]) -> None:
+        if not await self._turns.store(self._key, self._lease, fields):
+            raise LeaseLost

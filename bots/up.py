@@ -31,8 +31,9 @@ from engine.search.embedder_package import package_problem
 
 CANNOT_START = 2
 _READY_SECONDS = 600
-# Together with what Redis may take these stay within ten seconds.
-_CHAT_STOP_SECONDS = 6.0
+# A worker lets answers that are begun finish. Together with what Redis may take these stay within half a
+# minute.
+_CHAT_STOP_SECONDS = 23.0
 _ENGINE_STOP_SECONDS = 1.5
 _LONGEST_PAUSE = 30.0
 
@@ -64,7 +65,7 @@ async def up(settings: Settings, say: Say, stop: asyncio.Event) -> None:
             await _learn_first(settings, url, say)
             children = Children({**os.environ, "FRONTDESK_REDIS_URL": url})
             try:
-                for name in ["engine", "worker", "web", *_platforms(settings)]:
+                for name in ["engine", "worker", "web", *settings.platforms]:
                     children.start(name)
                 await _wait_until_ready(settings, children, stop)
                 if not stop.is_set():
@@ -131,11 +132,6 @@ class Children:
                 log.error("a process did not end in time and was killed", process=child.name)
                 child.process.kill()
                 child.process.wait()
-
-
-def _platforms(settings: Settings) -> list[str]:
-    configured = {"discord": settings.discord_token, "slack": settings.slack_bot_token}
-    return [name for name, token in configured.items() if token is not None]
 
 
 @contextmanager
@@ -206,7 +202,7 @@ async def _say_what_runs(settings: Settings, say: Say) -> None:
     if settings.embedder is None and (problem := package_problem()):
         say(f"search     {problem}")
     say(f"engine     http://{settings.engine_host}:{settings.engine_port}/v1")
-    for platform in _platforms(settings):
+    for platform in settings.platforms:
         say(f"{platform:10} starting; it says when it is connected")
     registry = load_plugins(settings)
     say(f"commands   {', '.join(sorted(registry.commands))}")

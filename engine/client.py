@@ -12,7 +12,8 @@ import aiohttp
 from engine.openai_stream import Completion, body, stream_chat
 from engine.types import ChatRequest, Outcome, Piece
 
-_SILENCE_SECONDS = 300
+# The engine shows every five seconds that it works: one that is silent for so long hangs.
+_SILENCE_SECONDS = 20
 
 
 class EngineClient:

@@ -88,18 +88,22 @@ def create_app(service: EngineService, *, key: str | None) -> FastAPI:
         if not body.stream:
             whole = await _while_connected(_collect(answer), request)
             return _GONE if whole is None else JSONResponse(shape.whole(*whole))
-        # The first item is awaited here, so that a request that cannot be answered gets its HTTP status.
-        first = await _while_connected(_first(answer), request)
+        # The first item is awaited here for a while, so that a request that cannot be answered gets its
+        # HTTP status.
+        pulsed = _pulsed(answer)
+        first = await _while_connected(_first(pulsed), request)
         if first is None:
             return _GONE
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         return StreamingResponse(
-            _events(first, answer, shape, include_usage), media_type="text/event-stream", headers=_UNBUFFERED
+            _events(first, pulsed, shape, include_usage), media_type="text/event-stream", headers=_UNBUFFERED
         )
 
     return app
 
 
+# How long an answer may keep its reader waiting without a sign of life.
+_PULSE_SECONDS = 5.0
 _GONE = Response(status_code=499)  # nobody reads it
 _UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -140,7 +144,28 @@ async def _while_connected(work: Coroutine[Any, Any, _T], request: Request) -> _
         task.cancel()
 
 
-async def _first(answer: AsyncGenerator[Piece, None]) -> Piece:
+class _Pulse:
+    """Nothing new, but the answer is being worked on."""
+
+
+async def _pulsed(answer: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece | _Pulse, None]:
+    """The same answer, and a sign of life whenever it takes longer: who waits tells slow from hung by it."""
+    async with aclosing(answer):
+        while True:
+            coming = asyncio.ensure_future(anext(answer, None))
+            try:
+                while not (await asyncio.wait({coming}, timeout=_PULSE_SECONDS))[0]:
+                    yield _Pulse()
+            finally:
+                if not coming.done():
+                    coming.cancel()
+                    await asyncio.wait({coming})
+            if (item := coming.result()) is None:
+                return
+            yield item
+
+
+async def _first(answer: AsyncGenerator[Piece | _Pulse, None]) -> Piece | _Pulse:
     return await anext(answer)
 
 
@@ -156,7 +181,10 @@ async def _collect(answer: AsyncGenerator[Piece, None]) -> tuple[str, Outcome]:
 
 
 async def _events(
-    first: Piece, answer: AsyncGenerator[Piece, None], shape: Shape, include_usage: bool
+    first: Piece | _Pulse,
+    answer: AsyncGenerator[Piece | _Pulse, None],
+    shape: Shape,
+    include_usage: bool,
 ) -> AsyncGenerator[str, None]:
     """Server-sent events. Starlette closes this when the client goes away, which closes the answer."""
     async with aclosing(answer):
@@ -169,6 +197,8 @@ async def _events(
                         yield sse(shape.usage(item))
                 elif isinstance(item, Progress):
                     yield sse(shape.progress(item))
+                elif isinstance(item, _Pulse):
+                    yield ": still working\n\n"
                 else:
                     yield sse(shape.chunk({"content": item}))
         except EngineError as error:
@@ -176,7 +206,9 @@ async def _events(
         yield "data: [DONE]\n\n"
 
 
-async def _chain(first: Piece, rest: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+async def _chain(
+    first: Piece | _Pulse, rest: AsyncGenerator[Piece | _Pulse, None]
+) -> AsyncGenerator[Piece | _Pulse, None]:
     yield first
     async for item in rest:
         yield item

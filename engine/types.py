@@ -140,6 +140,8 @@ class Outcome:
     citations: tuple[Citation, ...] = ()
     options: tuple[str, ...] = ()
     """With `ask_back`: the questions that may have been meant, likeliest first."""
+    wants_person: bool = False
+    """With `hand_over`: the customer asks for a person or takes the one that was offered."""
     found: tuple[str, ...] = ()
     """Ids of the documents that fit best, best first."""
     language: str = ""
@@ -160,6 +162,7 @@ class Outcome:
             "confidence": round(self.confidence, 4),
             "citations": [asdict(citation) for citation in self.citations],
             "options": list(self.options),
+            "wants_person": self.wants_person,
             "found": list(self.found),
             "language": self.language,
             "window": asdict(self.window),
@@ -174,6 +177,7 @@ class Outcome:
             confidence=extras.get("confidence", 1.0),
             citations=tuple(Citation(**citation) for citation in extras.get("citations", ())),
             options=tuple(extras.get("options", ())),
+            wants_person=extras.get("wants_person", False),
             found=tuple(extras.get("found", ())),
             language=extras.get("language", ""),
             window=Window(**extras.get("window", {})),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import copy
 import functools
+import logging
 import os
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ from bots.settings import Settings
 from engine.log import configure
 
 configure("warning")
+pytest.register_assert_rewrite("conformance", "harness")
 # Read when huggingface_hub is imported, which no test has done yet: nothing may reach for the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -31,6 +33,9 @@ def clean_environment(monkeypatch, tmp_path):
         if name.startswith("FRONTDESK_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)  # a command that ran here sets its own
 
 
 @pytest.fixture(scope="session", autouse=True)

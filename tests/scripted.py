@@ -15,18 +15,16 @@ import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import bots.lease
+import bots.partitions
 import bots.worker
 from bots import keys
-from bots.build import open_store
-from bots.desk import Desk
+from bots.build import build_worker, open_store
 from bots.errors import FileRefused
-from bots.lease import Lease
 from bots.message import Attachment, Author, ConversationKey, Message
+from bots.partitions import Partitions, partition_of
 from bots.registry import Registry
 from bots.settings import Settings
 from bots.tasks import end
-from bots.worker import Worker
 from engine.types import Outcome
 
 ANNA, BEN = Author("anna", "Anna"), Author("ben", "Ben")
@@ -110,12 +108,13 @@ class ScriptedSender:
 
     def texts(self, channel=None):
         """What is to be seen now, oldest first."""
-        return [post["text"] for post in self._state["posts"] if channel in (None, post["channel"])]
+        here = [post for post in self._state["posts"] if channel in (None, post["channel"])]
+        return [post["text"] for post in here if post["text"] is not None]
 
     async def typing(self, message):
         pass
 
-    async def post(self, message, text, *, nonce, is_retry):
+    async def post(self, message, text, *, nonce, is_retry, is_growing):
         await self._step("post")
         posts = self._state["posts"]
         for ref, post in enumerate(posts):
@@ -132,18 +131,31 @@ class ScriptedSender:
     async def progress(self, message, provisional):
         return False
 
-    async def edit(self, message, ref, text):
+    async def post_file(self, message, file, *, nonce, is_retry):
+        return await self.post(
+            message, f"{file.name}: {file.text}", nonce=nonce, is_retry=is_retry, is_growing=False
+        )
+
+    async def edit(self, message, ref, text, *, is_growing):
         await self._step("edit")
         self._state["posts"][int(ref)]["text"] = text
         self._show(text)
         await self._step("edited")
 
-    async def offer(self, message, ref, text, options):
-        """Nothing more than the text."""
+    async def delete(self, message, ref):
+        await self._step("delete")
+        self._state["posts"][int(ref)]["text"] = None
+        self._save()
 
-    async def finish(self, message, text, reply):
+    async def name_of(self, message):
+        return ""
+
+    async def finish(self, message, parts, reply, options):
         await self._step("finish")
         await self._step("finished")
+
+    def link_to(self, message):
+        return ""
 
     async def close(self):
         pass
@@ -155,6 +167,9 @@ class ScriptedSender:
 
     def _show(self, text):
         self._state["shown"].append(text)
+        self._save()
+
+    def _save(self):
         if self._path:
             fresh = self._path.with_suffix(".new")
             fresh.write_text(json.dumps(self._state))
@@ -184,20 +199,16 @@ class KillAt:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def build(store, engine, sender, *, registry=None, jobs=None, patience=0):
-    """A worker with a lease of its own and short pauses."""
-    return Worker(
-        inbox=store.inbox,
-        lease=Lease(store.redis, keys.WORKER_LEASE),
-        turns=store.turns,
-        vault=store.vault,
-        history=store.history,
-        desk=Desk(engine, store.history, store.summaries, store.privacy, registry or Registry()),
-        jobs=jobs,
-        senders={"test": sender},
-        opener=store.opener,
+def build(store, engine, sender, *, registry=None, patience=0.2, is_guest=False):
+    """A worker with short pauses."""
+    return build_worker(
+        store,
+        engine,
+        registry or Registry(),
+        {"test": sender, "discord": sender},
         retry_seconds=0.01,
         engine_patience=patience,
+        is_guest=is_guest,
     )
 
 
@@ -216,12 +227,57 @@ async def working(store, engine, sender, **options):
 @asynccontextmanager
 async def killed(store, engine, sender):
     """A worker beside the test that ends in the middle of what it does."""
-    task = asyncio.create_task(build(store, engine, sender).run(asyncio.Event()))
+    worker = build(store, engine, sender)
+    task = asyncio.create_task(worker.run(asyncio.Event()))
+    worker._partitions.leave = nobody_leaves
     try:
         yield
     finally:
         await end(task)
-        await store.redis.delete(keys.WORKER_LEASE)  # as if its time were over
+        await store.redis.delete(keys.WORKERS)  # as if its time were over
+
+
+async def nobody_leaves():
+    """What dies gives nothing back."""
+
+
+class Leased:
+    """A lease on every partition, without a worker: for what is tested by itself."""
+
+    def __init__(self, store):
+        self._store, self.partitions = store, Partitions(store.redis)
+
+    async def take(self, count=100, *, after=None, wait_ms=20, inbox=None):
+        """What is in the inbox, from the start, as entries."""
+        after = after or dict.fromkeys(range(keys.PARTITIONS), "0")
+        return await (inbox or self._store.inbox).take(after, count, wait_ms)
+
+    async def texts(self, **options):
+        """The texts of the messages in the inbox."""
+        return [entry.content.text for entry in await self.take(**options) if entry.content]
+
+    async def token(self, partition):
+        """The partition's token."""
+        await self.partitions.look_after({})
+        return self.partitions.token(partition)
+
+    async def record(self, question):
+        """The record of a question's turn."""
+        partition = partition_of(question.conversation)
+        return self._store.turns.record(question, partition, await self.token(partition))
+
+    async def finish(self, entry, turns=()):
+        await self._store.inbox.finish([entry], await self.token(entry.partition), turns)
+
+    async def bury(self, entry, reason):
+        await self._store.inbox.bury([entry], await self.token(entry.partition), reason, 1)
+
+    async def lose(self):
+        """Another takes everything, behind our back."""
+        await self._store.redis.delete(keys.WORKERS)
+        other = Partitions(self._store.redis)
+        await other.look_after({})
+        return other
 
 
 async def until(condition, seconds=5):
@@ -266,13 +322,17 @@ async def raw_redis(redis):
     return "\n".join(found)
 
 
-def hurry(lease_ms=400):
-    """Short times for workers in tests: the lease, its renewal and the wait for messages."""
-    bots.lease.LEASE_MS, bots.lease._RENEW_SECONDS, bots.worker._TAKE_MS = lease_ms, lease_ms / 4000, 50
+def hurry(life=0.4):
+    """Short times for workers in tests: how long they live without a sign, in seconds."""
+    partitions = bots.partitions
+    partitions.BUSY_LIFE = partitions.IDLE_LIFE = life
+    partitions.BUSY_BEAT = partitions.IDLE_BEAT = life / 4
+    partitions.LOOK_SECONDS = bots.worker.LOOK_SECONDS = 0.03
+    bots.worker._TAKE_MS, bots.worker._PAUSE_SECONDS = 50, 0.02
 
 
-async def _work_and_die(url, data_dir, platform, step, text, lease_ms):
-    hurry(int(lease_ms))
+async def _work_and_die(url, data_dir, platform, step, text, life):
+    hurry(float(life))
     hook = KillAt(step)
     async with open_store(Settings(data_dir=Path(data_dir)), url) as store:
         sender = ScriptedSender(Path(platform), at=hook)

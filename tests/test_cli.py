@@ -115,7 +115,7 @@ def test_two_ups_on_one_data_folder_are_refused(frontdesk_up):
     ("environment", "expected"),
     [
         (
-            {"FRONTDESK_REDIS_URL": "redis://user:secret@127.0.0.1:1/0"},
+            {"FRONTDESK_REDIS_URL": "redis://user:hush@127.0.0.1:1/0"},
             "Redis cannot be reached at 127.0.0.1:1",
         ),
         ({"FRONTDESK_MODLE": "x"}, "unknown setting FRONTDESK_MODLE"),
@@ -246,7 +246,7 @@ async def test_up_serves_discord_and_slack_in_processes_of_their_own(tmp_path):
                 lambda s: any("returns.md" in m["content"] for m in s.messages[s.channel_id]), timeout=20
             )
             posts = slack.messages[slack.channel_id]
-            await slack.wait_for(lambda: any("returns.md" in m["text"] for m in posts), timeout=20)
+            await slack.wait_for(lambda: any("returns.md" in json.dumps(m) for m in posts), timeout=20)
             assert await asyncio.to_thread(running.terminate) < 10
     [_, answer] = discord.messages[discord.channel_id]
     assert answer["message_reference"]["message_id"] == asked["id"]

@@ -3,11 +3,13 @@
 import asyncio
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from scripted import (
     ANNA,
     BEN,
+    Leased,
     ScriptedEngine,
     ScriptedSender,
     conversation,
@@ -22,6 +24,7 @@ from bots.adapter import MAX_ATTACHMENT_BYTES, text_attachment
 from bots.build import load_plugins
 from bots.errors import FileRefused
 from bots.message import Attachment
+from bots.partitions import partition_of
 from bots.redaction import Redaction
 from engine.filter import find
 from engine.types import Outcome, Progress, TextFile
@@ -37,12 +40,11 @@ def sender(monkeypatch):
 
 
 async def taken(store):
-    await store.inbox.prepare()
-    return [entry.message for entry in await store.inbox.take(100, 20)]
+    return [entry.content for entry in await Leased(store).take()]
 
 
 async def opened(store, given, fetch=None):
-    return await store.opener.open(given, fetch)
+    return await store.opener.open(given, SimpleNamespace(fetch=fetch))
 
 
 def elsewhere(name="notes.txt", size=100):
@@ -69,7 +71,7 @@ class TestStoring:
         await store.intake.receive(message("What does it say?", attachments=[text]))
         (stored,) = await taken(store)
         assert (stored.attachments[0].text, stored.attachments[0].is_stored) == ("", True)
-        assert await store.redis.memory_usage(keys.INBOX, samples=0) < 10_000
+        assert await store.redis.memory_usage(keys.inbox(partition_of(conversation())), samples=0) < 10_000
         assert "About returns" not in await raw_redis(store.redis)
         assert (await opened(store, stored)).attachments == (Attachment("notes.txt", text),)
 

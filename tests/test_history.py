@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from scripted import ANNA, BEN, conversation, message
+from scripted import ANNA, BEN, Leased, conversation, message
 
 from bots import keys
 from bots.envelope import Envelope
@@ -17,14 +17,13 @@ DAY_MS = 24 * 3600 * 1000
 @pytest.fixture
 def say(store):
     """Have a message and its reply put into the history, as the worker does."""
+    leased = Leased(store)
 
     async def said(text, author=ANNA, channel="general", where=None):
         question = message(text, author=author, channel=channel)
-        await store.inbox.prepare()
         await store.inbox.put(question)
-        (entry,) = await store.inbox.take(1, 20)
-        await store.redis.set(keys.WORKER_LEASE, "fence")
-        await store.inbox.finish(entry, "fence", store.history.entries(question, Reply(f"re: {text}")))
+        (entry,) = await leased.take()
+        await leased.finish(entry, store.history.entries(question, Reply(f"re: {text}")))
 
     return said
 

@@ -3,132 +3,134 @@
 import asyncio
 
 import pytest
-from scripted import ANNA, ScriptedEngine, ScriptedSender, conversation, message, raw_redis, until, working
+from scripted import (
+    ANNA,
+    Leased,
+    ScriptedEngine,
+    ScriptedSender,
+    conversation,
+    message,
+    raw_redis,
+    until,
+    working,
+)
 
 from bots import keys
 from bots.envelope import Envelope
 from bots.errors import LeaseLost
 from bots.history import History, Turn
 from bots.inbox import Inbox
+from bots.limits import Limits
 from bots.message import Reply
-
-WAIT_MS = 20
+from bots.settings import Settings
 
 
 @pytest.fixture
-async def inbox(store):
-    await store.inbox.prepare()
+def inbox(store):
     return store.inbox
 
 
 @pytest.fixture
-async def fence(store):
-    """What a worker holds that may change state."""
-    await store.lease.acquire()
-    return store.lease.token
+def leased(store):
+    return Leased(store)
 
 
-async def taken(inbox, count=100):
-    return [entry.message.text for entry in await inbox.take(count, WAIT_MS)]
-
-
-async def test_a_message_comes_out_as_it_went_in(inbox):
+async def test_a_message_comes_out_as_it_went_in(inbox, leased):
     sent = message("héllo 👋", attachments=["file"], address={"ts": "1.2"}, is_private=True)
     await inbox.put(sent)
-    (entry,) = await inbox.take(1, WAIT_MS)
-    assert entry.message == sent
+    (entry,) = await leased.take()
+    assert entry.content == sent
 
 
-async def test_a_message_is_accepted_once_per_id(inbox):
+async def test_a_message_is_accepted_once_per_id(inbox, leased):
     assert await inbox.put(message("first", id="test:1"))
     assert not await inbox.put(message("again", id="test:1"))
-    assert await taken(inbox) == ["first"]
+    assert await leased.texts() == ["first"]
 
 
-async def test_of_many_deliveries_at_once_one_is_accepted(inbox):
+async def test_of_many_deliveries_at_once_one_is_accepted(inbox, leased):
     accepted = await asyncio.gather(*(inbox.put(message(id="test:1")) for _ in range(20)))
     assert accepted.count(True) == 1
     assert await inbox.backlog() == 1
 
 
-async def test_a_delivery_after_the_answer_is_still_recognised(inbox, fence):
+async def test_a_delivery_after_the_answer_is_still_recognised(inbox, leased):
     await inbox.put(message(id="test:1"))
-    (entry,) = await inbox.take(1, WAIT_MS)
-    await inbox.finish(entry, fence)
+    (entry,) = await leased.take()
+    await leased.finish(entry)
     assert not await inbox.put(message(id="test:1"))
 
 
 @pytest.mark.parametrize("order", [("event:a", "event:b"), ("event:b", "event:a")])
-async def test_two_events_of_one_gesture_are_one_message(inbox, order):
+async def test_two_events_of_one_gesture_are_one_message(inbox, leased, order):
     for event in order:
         await inbox.put(message("mention", id=event), also=["gesture"])
-    assert await taken(inbox) == ["mention"]
+    assert await leased.texts() == ["mention"]
 
 
-async def test_a_message_that_is_refused_for_one_claim_makes_no_other_claim(inbox):
+async def test_a_message_that_is_refused_for_one_claim_makes_no_other_claim(inbox, leased):
     await inbox.put(message(id="a"), also=["shared"])
     assert not await inbox.put(message(id="b"), also=["shared"])
     assert await inbox.put(message(id="b"))
 
 
-async def test_messages_are_taken_oldest_first_and_each_once(inbox):
+async def test_a_conversations_messages_are_taken_oldest_first_and_each_once(inbox, leased):
     for number in range(5):
         await inbox.put(message(str(number)))
-    assert await taken(inbox, 3) == ["0", "1", "2"]
-    assert await taken(inbox) == ["3", "4"]
-    assert await taken(inbox) == []
+    first = await leased.take(3)
+    assert [entry.content.text for entry in first] == ["0", "1", "2"]
+    after = {first[-1].partition: first[-1].id}
+    assert await leased.texts(after=after) == ["3", "4"]
 
 
-async def test_what_was_put_before_the_group_existed_is_taken(store):
-    await store.inbox.put(message("early"))
-    await store.inbox.prepare()
-    assert await taken(store.inbox) == ["early"]
+async def test_conversations_are_spread_over_the_partitions(inbox, leased):
+    for channel in range(300):
+        await inbox.put(message(channel=str(channel)))
+    partitions = {entry.partition for entry in await leased.take()}
+    assert len(partitions) == keys.PARTITIONS
 
 
-async def test_a_finished_message_is_gone_and_its_turns_are_in_the_history(store, inbox, fence):
+async def test_a_finished_message_is_gone_and_its_turns_are_in_the_history(store, inbox, leased):
     question = message("How?")
     await inbox.put(question)
-    (entry,) = await inbox.take(1, WAIT_MS)
-    await inbox.finish(entry, fence, store.history.entries(question, Reply("So.")))
+    (entry,) = await leased.take()
+    await leased.finish(entry, store.history.entries(question, Reply("So.")))
     assert await inbox.backlog() == 0
-    assert await inbox.leftovers() == []
     turns = await store.history.recent(conversation())
     assert [turn.content for turn in turns] == ["How?", "So."]
 
 
-async def test_what_a_dead_worker_left_is_found_again_oldest_first(inbox, fence):
-    for number in range(250):
-        await inbox.put(message(str(number)))
-    entries = await inbox.take(250, WAIT_MS)
-    await inbox.finish(entries[0], fence)
-    left = await inbox.leftovers()
-    assert [entry.message.text for entry in left] == [str(number) for number in range(1, 250)]
-
-
-@pytest.mark.parametrize("act", ["finish", "bury"])
-async def test_without_the_lease_nothing_is_changed(store, inbox, act):
+@pytest.mark.parametrize("act", ["finish", "bury", "drop", "begin", "store_reply", "store_ref"])
+async def test_without_the_partition_nothing_is_changed(store, inbox, leased, act):
+    # Given a message that is being answered
     question = message()
     await inbox.put(question)
-    (entry,) = await inbox.take(1, WAIT_MS)
-    await store.turns.begin(question)
+    (entry,) = await leased.take()
+    record, token = await leased.record(question), await leased.token(entry.partition)
+    await record.begin()
+    before = await raw_redis(store.redis)
+    # When another has the partition
+    await leased.lose()
+    after = await raw_redis(store.redis)
+    # Then no step of the first changes anything
     turns = store.history.entries(question, Reply("So."))
-    for holder in (None, "another worker"):
-        if holder:
-            await store.redis.set(keys.WORKER_LEASE, holder)
-        with pytest.raises(LeaseLost):
-            await (
-                inbox.finish(entry, "mine", turns) if act == "finish" else inbox.bury(entry, "mine", "why")
-            )
-    assert [found.message for found in await inbox.leftovers()] == [question]
-    assert await store.history.recent(conversation()) == []
-    assert await store.redis.exists(keys.turn(question.id))
-    assert not await store.redis.exists(keys.DEAD_LETTERS)
+    acts = {
+        "finish": lambda: inbox.finish([entry], token, turns),
+        "bury": lambda: inbox.bury([entry], token, "why", 1),
+        "drop": lambda: inbox.drop(entry, token),
+        "begin": record.begin,
+        "store_reply": lambda: record.store_reply(Reply("So."), ""),
+        "store_ref": lambda: record.store_ref(0, "1"),
+    }
+    with pytest.raises(LeaseLost):
+        await acts[act]()
+    assert await raw_redis(store.redis) == after != before
 
 
-async def test_a_buried_message_is_kept_sealed_with_its_reason(store, inbox, fence):
+async def test_a_buried_message_is_kept_sealed_with_its_reason(store, inbox, leased):
     await inbox.put(message("a secret question"))
-    (entry,) = await inbox.take(1, WAIT_MS)
-    await inbox.bury(entry, fence, "no such channel")
+    (entry,) = await leased.take()
+    await leased.bury(entry, "no such channel")
     assert await inbox.backlog() == 0
     ((_, fields),) = await store.redis.xrange(keys.DEAD_LETTERS)
     assert fields[b"reason"] == b"no such channel"
@@ -136,20 +138,12 @@ async def test_a_buried_message_is_kept_sealed_with_its_reason(store, inbox, fen
     assert "a secret question" in store.envelope.open(fields[b"m"], "inbox")
 
 
-async def test_two_takers_never_get_the_same_message(inbox):
-    for number in range(60):
-        await inbox.put(message(str(number)))
-    halves = await asyncio.gather(*(taken(inbox, 7) for _ in range(12)))
-    texts = [text for half in halves for text in half]
-    assert sorted(texts, key=int) == [str(number) for number in range(60)]
-
-
-async def test_taking_waits_for_a_message(inbox):
-    waiting = asyncio.create_task(inbox.take(1, 5000))
+async def test_taking_waits_for_a_message(inbox, leased):
+    waiting = asyncio.create_task(leased.take(wait_ms=5000))
     await asyncio.sleep(0.05)
     await inbox.put(message("at last"))
     (entry,) = await asyncio.wait_for(waiting, 1)
-    assert entry.message.text == "at last"
+    assert entry.content.text == "at last"
 
 
 async def test_after_redis_lost_everything_the_worker_goes_on(store):
@@ -162,44 +156,60 @@ async def test_after_redis_lost_everything_the_worker_goes_on(store):
         await until(lambda: len(sender.texts()) == 2, 15)
 
 
-async def test_a_group_that_is_gone_is_made_again_and_reads_from_the_start(store, inbox):
-    await store.redis.flushall()
-    await inbox.put(message("after the loss"))
-    assert await taken(inbox) == []
-    assert await taken(inbox) == ["after the loss"]
-
-
-async def test_an_entry_sealed_with_another_key_stays_where_it_is(store, inbox):
-    other = Inbox(store.redis, store.redis, Envelope(b"another key, also 32 bytes long.."), 90)
+async def test_an_entry_sealed_with_another_key_stays_where_it_is(store, inbox, leased):
+    other = Inbox(
+        store.redis, store.redis, Envelope(b"another key, also 32 bytes long.."), 90, Limits(Settings())
+    )
     await other.put(message("not for you"))
     await inbox.put(message("for you"))
-    assert await taken(inbox) == ["for you"]
-    assert [entry.message.text for entry in await inbox.leftovers()] == ["for you"]
+    assert await leased.texts() == ["for you"]
     assert await inbox.backlog() == 2
-    assert {entry.message.text for entry in await other.leftovers()} == {"not for you"}
+    assert await leased.texts(inbox=other) == ["not for you"]
 
 
-async def test_an_entry_that_another_version_wrote_stays_where_it_is(store, inbox):
+async def test_an_entry_that_another_version_wrote_stays_where_it_is(store, inbox, leased):
     sealed = store.envelope.seal('{"id": "x", "colour": "blue"}', "inbox")
-    await store.redis.xadd(keys.INBOX, {"m": sealed})
+    await store.redis.xadd(keys.inbox(0), {"m": sealed, "p": "test"})
     await inbox.put(message("readable"))
-    assert await taken(inbox) == ["readable"]
+    assert await leased.texts() == ["readable"]
     assert await inbox.backlog() == 2
 
 
-async def test_nothing_that_was_said_can_be_read_in_redis(store, inbox, fence):
+async def test_what_an_older_version_left_is_answered_in_its_order(store):
+    for number in range(20):
+        sealed = store.envelope.seal(message(str(number), channel=str(number % 2)).to_json(), "inbox")
+        await store.redis.xadd(keys.OLD_INBOX, {"m": sealed})
+    sender = ScriptedSender()
+    async with working(store, ScriptedEngine(lambda request: request.turns[-1].content), sender):
+        await until(lambda: len(sender.texts()) == 20)
+    assert sender.texts("0") == [str(number) for number in range(0, 20, 2)]
+    assert sender.texts("1") == [str(number) for number in range(1, 20, 2)]
+    assert not await store.redis.xlen(keys.OLD_INBOX)
+
+
+async def test_an_older_versions_worker_is_left_its_messages(store, inbox):
+    await store.redis.xadd(keys.OLD_INBOX, {"m": store.envelope.seal(message().to_json(), "inbox")})
+    await store.redis.set(keys.OLD_LEASE, "it works")
+    assert await inbox.adopt() == 0
+    await store.redis.delete(keys.OLD_LEASE)
+    assert await inbox.adopt() == 1
+    assert await inbox.backlog() == 1
+
+
+async def test_nothing_that_was_said_can_be_read_in_redis(store, inbox, leased):
     """Every value of every key, while a message waits, is worked on, is finished and is given up."""
     question = message("Wo ist mein Paket?", author=ANNA, attachments=["Anlage dazu"])
     await inbox.put(question)
     seen = [await raw_redis(store.redis)]
-    (entry,) = await inbox.take(1, WAIT_MS)
-    await store.turns.begin(question)
-    await store.turns.store_reply(question, Reply("Unterwegs zu dir."))
+    (entry,) = await leased.take()
+    record = await leased.record(question)
+    await record.begin()
+    await record.store_reply(Reply("Unterwegs zu dir."), "")
     seen.append(await raw_redis(store.redis))
-    await inbox.finish(entry, fence, store.history.entries(question, Reply("Unterwegs zu dir.")))
+    await leased.finish(entry, store.history.entries(question, Reply("Unterwegs zu dir.")))
     await inbox.put(message("Wo ist mein Paket?"))
-    (entry,) = await inbox.take(1, WAIT_MS)
-    await inbox.bury(entry, fence, "refused")
+    (entry,) = await leased.take()
+    await leased.bury(entry, "refused")
     seen.append(await raw_redis(store.redis))
     for raw in seen:
         assert len(raw) > 500

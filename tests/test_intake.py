@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from scripted import ANNA, BEN, conversation, message, raw_redis
+from scripted import ANNA, BEN, Leased, conversation, message, raw_redis
 
 from bots import keys
 from bots.message import Attachment
@@ -14,7 +14,7 @@ CARD, MAIL, PHONE = "4111 1111 1111 1111", "jane.doe@mail.example", "+44 20 7946
 
 async def stored(store):
     """The messages in the inbox, opened as a worker does."""
-    return [await store.opener.open(entry.message, None) for entry in await taken(store, 100)]
+    return [await store.opener.open(entry.content, None) for entry in await Leased(store).take()]
 
 
 @pytest.mark.parametrize(
@@ -104,18 +104,13 @@ async def test_names_of_files_and_people_are_cleaned_too(store):
     file = Attachment("4111111111111111.pdf", problem="not_text")
     author = replace(ANNA, name="anna@mail.example")
     await store.intake.receive(message("see file", attachments=(file,), author=author))
-    [entry] = await taken(store)
-    assert entry.message.attachments[0].name == "<CREDIT_CARD_1>.pdf"
-    assert entry.message.attachments[0].problem == "not_text"
-    assert entry.message.author.name == "<EMAIL_ADDRESS_1>"
+    [entry] = await Leased(store).take()
+    assert entry.content.attachments[0].name == "<CREDIT_CARD_1>.pdf"
+    assert entry.content.attachments[0].problem == "not_text"
+    assert entry.content.author.name == "<EMAIL_ADDRESS_1>"
 
 
 async def test_half_a_character_from_an_odd_client_is_replaced(store):
     await store.intake.receive(message("caf\udce9"))
-    [entry] = await taken(store)
-    assert entry.message.text == "caf?"
-
-
-async def taken(store, count=1):
-    await store.inbox.prepare()
-    return await store.inbox.take(count, 20)
+    [entry] = await Leased(store).take()
+    assert entry.content.text == "caf?"

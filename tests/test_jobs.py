@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from scripted import ANNA, ScriptedEngine, ScriptedSender, conversation, until, working
+from scripted import ANNA, Leased, ScriptedEngine, ScriptedSender, conversation, until, working
 
 from bots import keys
 from bots.commands import Schedule
@@ -51,8 +51,7 @@ def due(store):
     """The runs that lie in the inbox."""
 
     async def runs():
-        entries = [await store.inbox._open(*raw) for raw in await store.redis.xrange(keys.INBOX)]
-        return [entry.message.id for entry in entries]
+        return [entry.content.id for entry in await Leased(store).take()]
 
     return runs
 
@@ -163,7 +162,7 @@ async def test_the_purge_drops_what_is_too_old(store, jobs):
     assert await store.redis.xlen(keys.history(conversation())) == 0
 
 
-async def test_the_text_of_a_job_is_posted_to_its_channel_by_the_worker(store, jobs):
+async def test_the_text_of_a_job_is_posted_to_its_channel_by_the_worker(store):
     async def failing(ctx):
         raise RuntimeError("a plugin's fault")
 
@@ -172,8 +171,7 @@ async def test_the_text_of_a_job_is_posted_to_its_channel_by_the_worker(store, j
 
     schedules = [every(1), every(1, failing, "failing"), every(1, silent, "silent")]
     sender = ScriptedSender()
-    options = {"registry": registry_of(*schedules), "jobs": jobs(*schedules)}
-    async with working(store, ScriptedEngine(), sender, **options):
+    async with working(store, ScriptedEngine(), sender, registry=registry_of(*schedules)):
         await until(sender.texts)
     assert set(sender.texts("general")) == {"The news of the hour."}
     assert await store.history.recent(conversation()) == []

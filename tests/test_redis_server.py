@@ -78,3 +78,18 @@ async def test_ours_is_started_again_when_it_dies_and_has_lost_nothing(settings,
                 return
             await asyncio.sleep(0.05)
         pytest.fail("it did not come back")
+
+
+async def test_a_file_that_was_cut_off_raises_an_alarm_and_the_rest_is_there(settings, caplog):
+    from redis.asyncio import Redis
+
+    async with redis_for(settings, shared=False) as url, Redis.from_url(url) as client:
+        for number in range(50):
+            await client.set(f"key {number}", "x" * 100)
+    assert "cut off" not in caplog.text
+    (written,) = (settings.data_dir / "redis").rglob("*.aof")
+    with written.open("rb+") as file:
+        file.truncate(written.stat().st_size - 200)
+    async with redis_for(settings, shared=False) as url, Redis.from_url(url) as client:
+        assert await client.dbsize() == 48
+    assert "cut off" in caplog.text

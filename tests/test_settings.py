@@ -12,6 +12,7 @@ SECRETS = [
     "slack_bot_token",
     "slack_app_token",
     "slack_signing_secret",
+    "slack_client_secret",
     "master_key",
     "engine_key",
     "remote_key",

@@ -88,6 +88,7 @@ async def test_the_history_keeps_every_turn(desk, store):
 
 
 async def test_a_question_brings_the_summary_along(desk, store, engine):
+    await say(store, 0, 20)
     await store.summaries.replace(HERE, Summary("They spoke of knives.", "1-1"))
     async for _ in desk.answer(message()):
         pass

@@ -14,6 +14,7 @@ from scripted import (
     ANNA,
     HANG,
     HoldAt,
+    Leased,
     ScriptedEngine,
     ScriptedSender,
     conversation,
@@ -24,13 +25,14 @@ from scripted import (
     working,
 )
 
-import bots.lease
+import bots.partitions
+import bots.turn
 import bots.worker
 from bots import keys
 from bots.errors import PlatformBusy, PlatformRefused
 from bots.history import Turn
-from bots.lease import Lease
 from bots.message import Reply
+from bots.partitions import survey
 from engine.errors import Unavailable
 from engine.types import Outcome, Window
 
@@ -43,13 +45,22 @@ STORED = {"finish", "finished"}
 
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch):
-    monkeypatch.setattr(bots.lease, "LEASE_MS", 400)
-    monkeypatch.setattr(bots.lease, "_RENEW_SECONDS", 0.1)
+    short = {"BUSY_LIFE": 0.4, "IDLE_LIFE": 0.4, "BUSY_BEAT": 0.1, "IDLE_BEAT": 0.1}
+    for name, seconds in short.items():
+        monkeypatch.setattr(bots.partitions, name, seconds)
+    monkeypatch.setattr(bots.worker, "LOOK_SECONDS", 0.03)
     monkeypatch.setattr(bots.worker, "_TAKE_MS", 50)
+    monkeypatch.setattr(bots.worker, "_PAUSE_SECONDS", 0.02)
 
 
 async def dead_letters(store):
     return [fields[b"reason"].decode() for _, fields in await store.redis.xrange(keys.DEAD_LETTERS)]
+
+
+async def works(store):
+    """Whether any worker has a partition."""
+    found = await survey(store.redis)
+    return any(found.owner(partition) for partition in range(keys.PARTITIONS))
 
 
 async def roles(store, channel="general"):
@@ -126,8 +137,8 @@ async def test_when_the_engine_stays_away_the_author_is_told_and_the_message_kep
         await until_answered(store)
     assert len(sender.texts()) == 1
     assert "Sorry" in sender.texts()[0]
-    assert len(engine.requests) == bots.worker.MOST_ATTEMPTS
-    assert await dead_letters(store) == ["too many attempts"]
+    assert len(engine.requests) > 2
+    assert await dead_letters(store) == ["the engine cannot answer: gone"]
     assert await roles(store) == []
 
 
@@ -144,15 +155,13 @@ async def test_a_busy_platform_is_left_alone_for_as_long_as_it_says(store):
 
 
 async def test_a_reply_that_the_platform_refuses_goes_to_the_dead_letters_at_once(store):
-    sender = ScriptedSender(faults={"post": [PlatformRefused("no such channel")]})
+    sender = ScriptedSender(faults={"post": itertools.repeat(PlatformRefused("no such channel"), 100)})
     engine = ScriptedEngine()
     async with working(store, engine, sender):
         await store.intake.receive(message(channel="gone"))
         await until_answered(store)
-        await store.intake.receive(message(channel="there"))
-        await until_answered(store)
     assert await dead_letters(store) == ["no such channel"]
-    assert len(sender.texts("there")) == 1
+    assert len(engine.requests) == 1
 
 
 @pytest.mark.parametrize("step", ["post", "edit", "finish"])
@@ -180,11 +189,11 @@ async def test_a_fault_after_the_post_took_effect_shows_no_second_post(store):
 async def test_a_message_for_a_platform_without_a_sender_waits_for_a_worker_that_has_one(store):
     engine, sender = ScriptedEngine(), ScriptedSender()
     worker = scripted.build(store, engine, sender)
-    worker._senders = {}
+    worker._turn_taker._senders = {}
     stop = asyncio.Event()
     task = asyncio.create_task(worker.run(stop))
     await store.intake.receive(message())
-    await until(lambda: store.lease.is_held())
+    await until(lambda: works(store))
     await asyncio.sleep(0.1)
     stop.set()
     await task
@@ -214,10 +223,10 @@ async def test_a_worker_that_stops_dead_at_any_step_is_replaced_and_the_answer_s
     assert turns[1].content == sender.texts()[0]
 
 
-def start_dying_worker(redis_url, settings, platform, step, lease_ms=400):
+def start_dying_worker(redis_url, settings, platform, step, life=0.4):
     """A worker in a process of its own that kills itself at `step`."""
     program = str(Path(scripted.__file__))
-    arguments = [redis_url, str(settings.data_dir), str(platform), step, ANSWER, str(lease_ms)]
+    arguments = [redis_url, str(settings.data_dir), str(platform), step, ANSWER, str(life)]
     return subprocess.Popen([sys.executable, program, *arguments])
 
 
@@ -244,8 +253,10 @@ async def test_a_worker_killed_at_any_step_is_replaced_and_the_answer_shown_once
 async def test_a_turn_that_kills_every_worker_is_given_up(store):
     question = message()
     await store.intake.receive(question)
-    for _ in range(bots.worker.MOST_ATTEMPTS):  # so many workers died over it
-        await store.turns.begin(question)
+    leased = Leased(store)
+    for _ in range(bots.turn.MOST_ATTEMPTS):  # so many workers died over it
+        await (await leased.record(question)).begin()
+    await leased.partitions.leave()
     sender, engine = ScriptedSender(), ScriptedEngine()
     async with working(store, engine, sender):
         await until_answered(store)
@@ -257,37 +268,36 @@ async def test_a_turn_that_kills_every_worker_is_given_up(store):
 async def test_a_turn_that_was_given_up_with_its_text_stored_sends_that_text(store):
     question = message()
     await store.intake.receive(question)
-    for _ in range(bots.worker.MOST_ATTEMPTS):
-        await store.turns.begin(question)
-    await store.turns.store_reply(question, Reply(ANSWER))
+    leased = Leased(store)
+    record = await leased.record(question)
+    for _ in range(bots.turn.MOST_ATTEMPTS):
+        await record.begin()
+    await record.store_reply(Reply(ANSWER), "")
+    await leased.partitions.leave()
     sender = ScriptedSender()
     async with working(store, ScriptedEngine(), sender):
         await until_answered(store)
     assert sender.texts() == [ANSWER]
 
 
-async def test_a_second_worker_waits_and_takes_over_within_8_seconds_of_a_kill(
+async def test_another_worker_takes_over_within_two_seconds_of_a_kill(
     store, redis_url, settings, tmp_path, monkeypatch
 ):
-    """With the real times of the lease."""
-    monkeypatch.setattr(bots.lease, "LEASE_MS", 4000)
-    monkeypatch.setattr(bots.lease, "_RENEW_SECONDS", 1.0)
+    """With the real times."""
+    monkeypatch.undo()
     platform = tmp_path / "platform.json"
-    first = start_dying_worker(redis_url, settings, platform, "posted", lease_ms=4000)
-    await until(store.lease.is_held, 20)
-    engine = ScriptedEngine("Something else.")
-    async with working(store, engine, ScriptedSender()):
-        await asyncio.sleep(0.5)
-        await store.intake.receive(message())
+    first = start_dying_worker(redis_url, settings, platform, "posted", life=1.2)
+    await until(lambda: works(store), 20)
+    for channel in range(8):  # some of them are the first worker's
+        await store.intake.receive(message(channel=str(channel)))
+    async with working(store, ScriptedEngine("Something else."), ScriptedSender()):
         assert await wait_for_end(first) == -signal.SIGKILL
-        assert engine.requests == []  # one is active at a time
         died = time.monotonic()
         await until_answered(store, seconds=10)
-        assert time.monotonic() - died < 8
-    assert await roles(store) == ["user", "assistant"]
+        assert time.monotonic() - died < 3
 
 
-async def test_a_paused_worker_whose_lease_has_passed_on_finishes_nothing(store):
+async def test_a_paused_worker_whose_partition_has_passed_on_finishes_nothing(store):
     # Given a worker in the middle of an answer
     hook = HoldAt("finish")
     slow = ScriptedSender(at=hook)
@@ -295,11 +305,10 @@ async def test_a_paused_worker_whose_lease_has_passed_on_finishes_nothing(store)
     task = asyncio.create_task(scripted.build(store, ScriptedEngine(ANSWER), slow).run(stop))
     await store.intake.receive(message())
     await asyncio.wait_for(hook.reached.wait(), 5)
-    # When another takes the lease behind its back
-    other = Lease(store.redis, keys.WORKER_LEASE)
-    await store.redis.set(keys.WORKER_LEASE, other.token)
-    # Then it stops work and waits, and the message is still there
-    await asyncio.sleep(0.5)
+    # When another takes everything behind its back
+    await Leased(store).lose()
+    # Then it stops that work, and the message is still there
+    await asyncio.sleep(0.3)
     assert not task.done()
     assert await store.inbox.backlog() == 1
     assert await roles(store) == []
@@ -315,7 +324,7 @@ async def test_stopping_lets_the_answer_in_hand_finish(store):
         stop.set()
     assert sender.texts() == [ANSWER]
     assert await store.inbox.backlog() == 0
-    assert not await store.lease.is_held()
+    assert not await works(store)
 
 
 async def test_stopping_does_not_wait_for_ever_for_a_hung_conversation(store, monkeypatch):
@@ -337,17 +346,17 @@ async def test_stopping_does_not_wait_for_room_when_every_place_is_taken(store, 
     monkeypatch.setattr(bots.worker, "_DRAIN_SECONDS", 0.2)
     engine = ScriptedEngine(HANG)
     async with working(store, engine, ScriptedSender()):
-        for number in range(bots.worker.MOST_AT_ONCE + 5):
+        for number in range(bots.turn.MOST_AT_ONCE + 5):
             await store.intake.receive(message(channel=str(number)))
-        await until(lambda: len(engine.requests) == bots.worker.MOST_AT_ONCE)
-    assert await store.inbox.backlog() == bots.worker.MOST_AT_ONCE + 5
+        await until(lambda: len(engine.requests) == bots.turn.MOST_AT_ONCE)
+    assert await store.inbox.backlog() == bots.turn.MOST_AT_ONCE + 5
 
 
 async def test_one_conversation_cannot_take_every_place(store):
     sender = ScriptedSender()
     engine = ScriptedEngine(lambda request: HANG if "hang" in request.turns[-1].content else "Yes.")
     async with killed(store, engine, sender):
-        for _ in range(bots.worker.MOST_AT_ONCE + 5):
+        for _ in range(bots.turn.MOST_AT_ONCE + 5):
             await store.intake.receive(message("hang", channel="flood"))
         await store.intake.receive(message(channel="free"))
         await until(lambda: sender.texts("free"), 3)
@@ -373,9 +382,7 @@ async def test_an_engine_that_loads_for_longer_than_five_attempts_still_answers(
 
 
 def guest(store, engine, sender):
-    worker = scripted.build(store, engine, sender)
-    worker._lease = Lease(store.redis, keys.WORKER_LEASE, is_guest=True)
-    return worker
+    return scripted.build(store, engine, sender, is_guest=True)
 
 
 async def test_a_guest_works_while_nobody_else_does_and_steps_down_for_one_who_stays(store):
@@ -384,9 +391,9 @@ async def test_a_guest_works_while_nobody_else_does_and_steps_down_for_one_who_s
     visiting = asyncio.create_task(guest(store, ScriptedEngine(ANSWER), own).run(stop))
     await store.intake.receive(message())
     await until_answered(store)
-    token = await store.redis.get(keys.WORKER_LEASE)
+    visitor = (await survey(store.redis)).owner(0)
     async with working(store, ScriptedEngine(ANSWER), others):
-        await until(lambda: has_passed_on(store, token))
+        await until(lambda: has_nothing(store, visitor))
         await store.intake.receive(message())
         await until_answered(store)
     stop.set()
@@ -394,19 +401,21 @@ async def test_a_guest_works_while_nobody_else_does_and_steps_down_for_one_who_s
     assert (own.texts(), others.texts()) == ([ANSWER], [ANSWER])
 
 
-async def has_passed_on(store, token):
-    return await store.redis.get(keys.WORKER_LEASE) not in (None, token)
+async def has_nothing(store, worker):
+    found = await survey(store.redis)
+    owners = {found.owner(partition) for partition in range(keys.PARTITIONS)}
+    return None not in owners and worker not in owners
 
 
 async def test_a_guest_takes_over_from_another_guest_that_leaves(store, monkeypatch):
-    monkeypatch.setattr(bots.lease, "_GUEST_SECONDS", 0.3)
+    monkeypatch.setattr(bots.partitions, "GUEST_SECONDS", 0.3)
     first, second = asyncio.Event(), asyncio.Event()
     sender = ScriptedSender()
     tasks = [
         asyncio.create_task(guest(store, ScriptedEngine(ANSWER), sender).run(stop))
         for stop in (first, second)
     ]
-    await until(store.lease.is_held)
+    await until(lambda: works(store))
     first.set()
     await asyncio.wait_for(tasks[0], 10)
     await store.intake.receive(message())
@@ -417,12 +426,11 @@ async def test_a_guest_takes_over_from_another_guest_that_leaves(store, monkeypa
 
 
 async def test_a_platform_that_is_away_takes_no_place_from_the_others(store, monkeypatch):
-    monkeypatch.setattr(bots.worker, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(bots.turn, "MOST_AT_ONCE", 1)
     sender = ScriptedSender(faults={"post": [PlatformBusy("away", retry_after=3)]})
     async with working(store, ScriptedEngine("Yes."), sender):
         await store.intake.receive(message(channel="away"))
-        await until(lambda: store.redis.exists(keys.INBOX))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.3)
         await store.intake.receive(message(channel="other"))
         await until(lambda: sender.texts("other") == ["Yes."], 2)
         assert sender.texts("away") == []

@@ -69,7 +69,12 @@ class KnowledgeAnswer:
         if self._known is not None:
             text, decision = self._known
             yield text
-            yield self._outcome(decision=decision, confidence=0.0 if self._choice == "" else 1.0)
+            is_none_of_these = self._choice == ""
+            yield self._outcome(
+                decision=decision,
+                confidence=0.0 if is_none_of_these else 1.0,
+                wants_person=decision == "hand_over" and not is_none_of_these,
+            )
             return
         # Fitted before the search: a message that is too long is told so, whatever it asks.
         self._fit(())

@@ -151,6 +151,11 @@ def detect(text: str, previous: str = "") -> str:
     return whole or previous
 
 
+def preload() -> None:
+    """Load the n-gram model now, so that nobody's question waits for it."""
+    _identifier()
+
+
 def _certain(text: str, previous: str) -> str:
     """The language of a text without what is no speech, or ""."""
     text = _NOT_SPEECH.sub(" ", text)
