@@ -12,7 +12,7 @@ run: $(STAMP)
 	$(BIN)/frontdesk up
 
 test: $(DEV_STAMP) browser lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from typing import Protocol
 
 import stamina
@@ -104,6 +105,23 @@ class Sender(Protocol):
     async def close(self) -> None:
         """Let go of connections."""
         ...
+
+
+_confirmation: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("confirmation", default=None)
+
+
+def confirm_by(check: Callable[[], Awaitable[None]]) -> None:
+    """Have `confirm` ask this from now on, in this task."""
+    _confirmation.set(check)
+
+
+async def confirm() -> None:
+    """Raise `LeaseLost` when another worker may send what is being sent here.
+
+    A sender that waits for its turn, or for an answer, before it sends, asks this right before it does.
+    """
+    if (check := _confirmation.get()) is not None:
+        await check()
 
 
 async def insist(store: Callable[[], Awaitable[object]]) -> None:

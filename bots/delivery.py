@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from bots.adapter import Sender, nonce_of
+from bots.adapter import Sender, confirm_by, nonce_of
 from bots.errors import PlatformBusy, PlatformRefused
 from bots.known_links import KnownLinks
 from bots.links import Links, clean, held_back
@@ -68,6 +68,7 @@ class Delivery:
     async def begin(self) -> None:
         """Read the author's values, which are shown only where nobody else reads along."""
         self._links = await self._known_links.links_for(self._message.conversation, self._message.text)
+        confirm_by(self._confirm)
         now = asyncio.get_running_loop().time()
         self._quick_until = now + min(_QUICK, self._sender.edit_seconds)
         if self._message.is_private:

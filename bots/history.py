@@ -61,7 +61,8 @@ class History:
 
     def entry(self, conversation: ConversationKey, turn: Turn) -> HistoryEntry:
         """One turn, sealed for its conversation."""
-        fields = {name: value for name, value in asdict(turn).items() if name != "id"}
+        author = {"id": turn.author.id, "name": turn.author.name}
+        fields = {"role": turn.role, "content": turn.content, "author": author, "citations": turn.citations}
         sealed = self._envelope.seal(json.dumps(fields, ensure_ascii=False), keys.history(conversation))
         return HistoryEntry(sealed, self._envelope.author_index(conversation, turn.author.id))
 
@@ -88,10 +89,10 @@ class History:
         return int((time.time() - self._retention) * 1000)
 
     def _opened(self, conversation: ConversationKey, found: Iterable[Any]) -> list[Turn]:
-        turns = []
+        turns, key = [], keys.history(conversation)
         for entry_id, sealed in found:
             try:
-                fields = json.loads(self._envelope.open(sealed[b"e"], keys.history(conversation)))
+                fields = json.loads(self._envelope.open(sealed[b"e"], key))
             except Undecipherable as error:
                 log.error("a turn of the history cannot be opened and is left out", reason=str(error))
                 continue

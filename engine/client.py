@@ -13,21 +13,22 @@ from engine.openai_stream import Completion, body, stream_chat
 from engine.types import ChatRequest, Outcome, Piece
 
 # The engine shows every five seconds that it works: one that is silent for so long hangs.
-_SILENCE_SECONDS = 20
+SILENCE_SECONDS = 20.0
 
 
 class EngineClient:
     """Talks to `frontdesk engine` at `url`. One connection pool; close it at the end."""
 
-    def __init__(self, url: str, key: str | None = None) -> None:
+    def __init__(self, url: str, key: str | None = None, *, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._silence_seconds = silence_seconds
         self._session: aiohttp.ClientSession | None = None
 
     @property
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=None, connect=10, sock_read=_SILENCE_SECONDS)
+            timeout = aiohttp.ClientTimeout(total=None, connect=10, sock_read=self._silence_seconds)
             self._session = aiohttp.ClientSession(timeout=timeout)
         return self._session
 

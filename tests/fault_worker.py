@@ -147,7 +147,9 @@ def run_worker(config, ready):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
         settings = settings_of(config)
         url = config.get("engine_url")
-        engine = EngineClient(url) if url else ScriptedAnswers(**config.get("engine", {}))
+        engine = (
+            EngineClient(url, silence_seconds=2.0) if url else ScriptedAnswers(**config.get("engine", {}))
+        )
         async with open_store(settings, config["redis"]) as store, open_senders(settings, store) as senders:
             probe = Probe(config)
             probe.install(senders)

@@ -131,7 +131,7 @@ def test_a_start_that_cannot_work_says_what_to_do(tmp_path, environment, expecte
         assert running.process.wait(60) != 0
         assert expected in running.log
         assert "Traceback" not in running.log
-        assert "secret" not in running.log
+        assert "hush" not in running.log
 
 
 def test_a_port_in_use_is_named_with_its_setting(tmp_path):

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from bots.bench.delivery_platform import NAME, BenchSender
 from bots.build import Store, build_worker, open_store
+from bots.console import loop_runner
+from bots.partitions import LOOK_SECONDS, survey
 from bots.registry import Registry
 from bots.settings import Settings, load_settings
 from engine import log
@@ -50,6 +52,8 @@ async def working(store: Store, platform_url: str) -> AsyncIterator[None]:
     sender, stop = BenchSender(platform_url), asyncio.Event()
     worker = build_worker(store, InstantEngine(), Registry(), {NAME: sender})
     running = asyncio.create_task(worker.run(stop))
+    while not (await survey(store.redis)).leases:
+        await asyncio.sleep(LOOK_SECONDS)
     try:
         yield
     finally:
@@ -72,4 +76,4 @@ async def _main(redis_url: str, data_dir: str, platform_url: str) -> None:
 if __name__ == "__main__":
     log.configure("error")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_main(*sys.argv[1:]))
+        loop_runner()(_main(*sys.argv[1:]))

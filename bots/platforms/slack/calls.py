@@ -10,6 +10,7 @@ from slack_sdk.errors import SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bots import login
+from bots.adapter import confirm
 from bots.errors import PlatformBusy, PlatformRefused, WrongToken
 from bots.login import Login
 from bots.message import Message
@@ -74,6 +75,7 @@ class Calls:
         client = await self._client_of(message)
         place = _place(message, method, arguments)
         await self._pace.wait(*place)
+        await confirm()
         try:
             return dict((await getattr(client, method)(**arguments)).data)
         except NO_ANSWER as error:
