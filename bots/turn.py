@@ -132,6 +132,8 @@ class _Turn:
                 return
             except LeaseLost:
                 await self._note_loss()
+                with contextlib.suppress(RedisError):
+                    await self._record.forgive()
                 raise
             except RedisError:
                 raise
@@ -195,8 +197,8 @@ class _Turn:
             yield
 
     async def _begin(self) -> None:
-        self._state = await self._record.begin()
         self._work.begun += 1
+        self._state = await self._record.begin()
 
     async def _attempt(self) -> None:
         """One attempt: the answer is made in a place, and delivered outside of it, so that nobody waits for

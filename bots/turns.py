@@ -25,24 +25,26 @@ redis.call('EXPIRE', KEYS[2], ARGV[3])
 return redis.call('HGETALL', KEYS[2])
 """
 # KEYS: leases, turn   ARGV: partition, token, then pairs of field and value
+# What gets somewhere begins to count anew: only what fails again and again at the same place is at fault,
+# whatever becomes of its worker.
 _STORE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[2], 'attempts', 1)
 for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
 return 1
 """
-# KEYS: leases, turn   ARGV: partition, token
+# KEYS: turn
+# Needs no lease: an attempt that ended because that was lost is no failure either.
 _FORGIVE = """
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('HINCRBY', KEYS[2], 'attempts', -1)
-return 1
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'attempts', -1) end
 """
 
 
 @dataclass(slots=True)
 class TurnState:
-    """`tries` counts this attempt and all before, `attempts` leaves out what was forgiven; `refs` are the
-    platform's ids of the parts already posted; `edit` is the id of the newest edit of the question that
-    `reply` answers.
+    """`tries` counts this attempt and all before, `attempts` those since something was stored, less what was
+    forgiven; `refs` are the platform's ids of the parts already posted; `edit` is the id of the newest edit
+    of the question that `reply` answers.
     """
 
     attempts: int
@@ -82,9 +84,9 @@ class Turns:
         flat = [part for pair in fields.items() for part in pair]
         return bool(await self._store(keys=[keys.LEASES, key], args=[*lease, *flat]))
 
-    async def forgive(self, key: str, lease: tuple[int, str]) -> None:
-        """Take an attempt back; without the lease the turn is another's."""
-        await self._forgive(keys=[keys.LEASES, key], args=[*lease])
+    async def forgive(self, key: str) -> None:
+        """Take an attempt back."""
+        await self._forgive(keys=[key])
 
     def seal(self, reply: Reply, key: str) -> bytes:
         return self._envelope.seal(reply.to_json(), key)
@@ -122,7 +124,7 @@ class TurnRecord:
 
     async def forgive(self) -> None:
         """Take an attempt back: a busy platform is no fault of the message."""
-        await self._turns.forgive(self._key, self._lease)
+        await self._turns.forgive(self._key)
 
     async def store_reply(self, reply: Reply, edit: str) -> None:
         """Keep the reply before it is sent: generated again it would be another."""

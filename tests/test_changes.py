@@ -14,11 +14,13 @@ from scripted import (
     conversation,
     killed,
     message,
+    nothing,
     until,
     until_answered,
     working,
 )
 
+from bots import keys
 from bots.message import Change, Reply
 
 LONG = "You have thirty days to return it, and the postage is ours to pay."
@@ -65,10 +67,6 @@ async def test_a_question_edited_while_it_is_answered_is_answered_again_in_the_s
     assert sender.texts() == ["Five euros, whatever it is that you have bought."]
     assert engine.asked[-1] == "What does it cost?"
     assert await roles(store) == ["user", "assistant"]
-
-
-async def nothing(step):
-    """No hook."""
 
 
 async def test_sensitive_values_of_an_edit_are_taken_out(store):
@@ -188,3 +186,66 @@ async def test_a_stored_reply_to_what_the_question_said_before_is_not_sent(store
     async with working(store, ScriptedEngine(echo), sender):
         await until_answered(store)
     assert sender.texts() == ["re: How much?"]
+
+
+async def test_of_six_quick_edits_the_last_one_is_answered(store):
+    question, sender, engine = message("hang"), ScriptedSender(), ScriptedEngine(echo)
+    async with working(store, engine, sender):
+        await store.intake.receive(question)
+        await until(lambda: engine.requests)
+        for text in (*(f"hang {number}" for number in range(5)), "How much?"):
+            await store.intake.change(edit(question, text))
+            await until(lambda text=text: engine.asked[-1] == text)
+        await until_answered(store)
+    assert sender.texts() == ["re: How much?"]
+    assert await store.redis.xlen(keys.DEAD_LETTERS) == 0
+
+
+async def test_a_delete_counts_after_any_number_of_edits(store):
+    question, sender, engine = message("hang"), ScriptedSender(), ScriptedEngine(echo)
+    async with working(store, engine, sender):
+        await store.intake.receive(question)
+        await until(lambda: engine.requests)
+        for number in range(12):
+            await store.intake.change(edit(question, f"hang {number}"))
+        await until(lambda: engine.asked[-1] == "hang 9")  # those after it are not followed
+        await store.intake.change(Change("delete", question.conversation, question.id))
+        await until_answered(store)
+    assert (sender.texts(), await roles(store)) == ([], [])
+    assert await store.redis.xlen(keys.DEAD_LETTERS) == 0
+
+
+async def test_a_delete_takes_away_a_post_whose_answer_never_came(store):
+    # Given a post that took effect and was interrupted by an edit before its id was known
+    hook, question = HoldAt("posted"), message()
+    engine = ScriptedEngine(lambda request: HANG if "hang" in request.turns[-1].content else LONG)
+    sender = ScriptedSender(at=hook)
+    async with working(store, engine, sender):
+        await store.intake.receive(question)
+        await asyncio.wait_for(hook.reached.wait(), 5)
+        sender._at = nothing
+        await store.intake.change(edit(question, "hang"))
+        await until(lambda: engine.asked[-1] == "hang")
+        assert len(sender.texts()) == 1
+        # When the question is deleted
+        await store.intake.change(Change("delete", question.conversation, question.id))
+        await until_answered(store)
+    # Then that post goes too
+    assert sender.texts() == []
+
+
+async def test_a_change_that_comes_while_the_worker_drains_is_not_lost(store):
+    hook, question, sender = HoldAt("streaming"), message(), ScriptedSender()
+    async with working(store, ScriptedEngine(LONG, at=hook), sender) as stop:
+        await store.intake.receive(question)
+        await asyncio.wait_for(hook.reached.wait(), 5)
+        stop.set()
+        await until(lambda: has_one_lease(store))
+        await store.intake.change(Change("delete", question.conversation, question.id))
+        await until_answered(store)
+    assert sender.shown
+    assert sender.texts() == []
+
+
+async def has_one_lease(store):
+    return await store.redis.hlen(keys.LEASES) == 1

@@ -250,6 +250,19 @@ async def test_a_short_progress_is_shown_and_the_answer_takes_its_place(store):
     assert (sender.texts(), sender.shown[0]) == (["九百欧元。"], "正在阅读文本：1/2")
 
 
+async def test_a_growing_post_that_is_gone_is_followed_by_one_with_the_whole_text(store):
+    sender = ScriptedSender(faults={"edit": [PlatformRefused("unknown message")]})
+    question = message()
+    delivery = await open_delivery(store, sender, question)
+    await delivery.show(LONG[:40])
+    await sender.delete(question, "0")  # by a moderator
+    await delivery.finish(Reply(LONG))
+    assert sender.texts() == [LONG]
+    # An attempt after that knows the new one.
+    await (await open_delivery(store, sender, question)).finish(Reply(f"{LONG} Yes."))
+    assert sender.texts() == [f"{LONG} Yes."]
+
+
 class Offering(ScriptedSender):
     """A platform with buttons, or one that refuses them."""
 

@@ -100,6 +100,20 @@ async def test_a_finished_message_is_gone_and_its_turns_are_in_the_history(store
     assert [turn.content for turn in turns] == ["How?", "So."]
 
 
+async def test_what_is_finished_or_buried_twice_counts_once(store, inbox, leased):
+    for channel in "ab":
+        await inbox.put(message(channel=channel))
+    answered, refused = await leased.take()
+    turns = store.history.entries(answered.content, Reply("So."))
+    for _ in range(2):  # the answer to the first was lost
+        await leased.finish(answered, turns)
+        await leased.bury(refused, "no such channel")
+    assert len(await store.history.recent(answered.content.conversation)) == 2
+    assert await store.redis.xlen(keys.DEAD_LETTERS) == 1
+    counted = await store.redis.hgetall(keys.COUNTERS)
+    assert (counted[b"answered"], counted[b"dead"]) == (b"1", b"1")
+
+
 @pytest.mark.parametrize("act", ["finish", "bury", "drop", "begin", "store_reply", "store_ref"])
 async def test_without_the_partition_nothing_is_changed(store, inbox, leased, act):
     # Given a message that is being answered
@@ -194,6 +208,22 @@ async def test_an_older_versions_worker_is_left_its_messages(store, inbox):
     await store.redis.delete(keys.OLD_LEASE)
     assert await inbox.adopt() == 1
     assert await inbox.backlog() == 1
+
+
+async def test_a_hundred_old_entries_are_adopted_at_a_time_and_sealed_ones_are_passed_by(
+    store, inbox, caplog
+):
+    async with store.redis.pipeline() as pipe:
+        for _ in range(100):
+            pipe.xadd(keys.OLD_INBOX, {"m": b"\x01sealed with another key"})
+        for number in range(150):
+            sealed = store.envelope.seal(message(channel=str(number)).to_json(), "inbox")
+            pipe.xadd(keys.OLD_INBOX, {"m": sealed})
+        await pipe.execute()
+    assert [await inbox.adopt() for _ in range(4)] == [0, 100, 50, 0]
+    assert await inbox.backlog() == 150
+    assert await store.redis.xlen(keys.OLD_INBOX) == 100
+    assert caplog.text.count("cannot be opened") == 100  # each once
 
 
 async def test_nothing_that_was_said_can_be_read_in_redis(store, inbox, leased):

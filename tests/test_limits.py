@@ -51,11 +51,11 @@ async def test_a_message_delivered_again_counts_once(limited):
 
 @pytest.mark.parametrize(
     ("limit", "channels", "told"),
-    [("channel", "aaaa", "too many messages here"), ("workspace", "abcd", "Too many people are asking")],
+    [("channel", "aaaaaa", "too many messages here"), ("workspace", "abcdcd", "Too many people are asking")],
 )
 async def test_a_channel_and_a_workspace_have_limits_too(limited, limit, channels, told):
     async with limited(**{limit: 2}) as store:
-        authors = [ANNA, BEN] * 2
+        authors = [ANNA, BEN] * 3
         asked = [
             message(channel=channel, author=author) for channel, author in zip(channels, authors, strict=True)
         ]
@@ -77,6 +77,16 @@ async def test_the_tokens_of_a_day(limited):
         assert sender.texts()[2:] == [
             "I have answered as much as I may today. Please try again tomorrow, or ask for a colleague."
         ]
+
+
+async def test_tokens_used_up_while_a_message_waited_count_when_its_turn_comes(limited):
+    engine = ScriptedEngine("Yes.", outcome=Outcome(usage=Usage(80, 20)))
+    async with limited(tokens=150) as store:
+        for number in range(4):
+            await store.intake.receive(message(f"question {number}"))
+        texts, asked = await answers(store, [], engine)
+        assert (asked, texts[:2]) == (2, ["Yes."] * 2)
+        assert ["as much as I may today" in text for text in texts[2:]] == [True] * 2
 
 
 async def test_a_queue_that_is_full(limited):

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from redis.exceptions import ConnectionError as RedisAway
 from scripted import conversation, until
 
 import bots.partitions
@@ -161,3 +162,33 @@ async def test_an_idle_worker_writes_one_key_a_beat(store, workers):
     for _ in range(20):
         await only.look_after({})
     assert (await store.redis.info("persistence"))["rdb_changes_since_last_save"] - before <= 1
+
+
+@pytest.mark.parametrize(("script", "arrives"), [("_take", True), ("_release", True), ("_release", False)])
+async def test_a_script_without_an_answer_leaves_no_partition_without_an_owner(
+    store, workers, monkeypatch, script, arrives
+):
+    # Given a worker that has everything, and one that comes
+    (first,) = await workers(1)
+    second = Partitions(store.redis)
+    await second.look_after({})
+    if script == "_take":
+        await first.look_after({})
+    # When what one gives back or the other takes has no answer
+    unlucky = second if script == "_take" else first
+    run = getattr(unlucky, script)
+
+    async def unanswered(**parts):
+        if arrives:
+            await run(**parts)
+        raise RedisAway("no answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(unlucky, script, unanswered)
+        with pytest.raises(RedisAway):
+            await unlucky.look_after({})
+    # Then soon each has its share all the same, and knows it
+    await settle([first, second])
+    have = {partition: worker.id for worker in (first, second) for partition in worker.tokens}
+    assert (len(first.tokens), len(second.tokens)) == (32, 32)
+    assert [have[partition] for partition in range(keys.PARTITIONS)] == await owners(store)

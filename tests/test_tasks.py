@@ -1,4 +1,5 @@
-"""Summaries of texts of any length, each point with its lines, and drafts from notes."""
+"""Summaries of texts of any length, each point with its lines, and drafts from notes; and tasks of the other
+kind, that end for certain."""
 
 import asyncio
 import time
@@ -7,6 +8,7 @@ from contextlib import aclosing
 import pytest
 from reading_parts import NEEDLE, Saying, about, log_with, pages, told
 
+from bots.tasks import end
 from engine.generation.local import LocalGenerator
 from engine.reading.tasks import central_sentences, draft, share_note, summarise
 from engine.types import ChatRequest, ChatTurn, Progress, Stopwatch
@@ -148,3 +150,23 @@ def test_the_share_that_was_read_is_told_when_it_is_not_all(share, told):
     note = share_note("share_read", share, "en")
     assert told in note
     assert bool(note) == bool(told)
+
+
+async def test_who_ends_a_task_and_is_cancelled_meanwhile_ends_it_all_the_same():
+    swallowed = asyncio.Event()
+
+    async def stubborn():
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)  # it has begun
+    ending = asyncio.create_task(end(task))
+    await swallowed.wait()
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert task.cancelled()

@@ -1,6 +1,7 @@
 """The worker: order, concurrency, failures, and exactly one answer whatever dies in between."""
 
 import asyncio
+import contextlib
 import itertools
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import scripted
+from running import background
 from scripted import (
     ANNA,
     HANG,
@@ -33,6 +35,7 @@ from bots.errors import PlatformBusy, PlatformRefused
 from bots.history import Turn
 from bots.message import Reply
 from bots.partitions import survey
+from bots.turns import TurnRecord
 from engine.errors import Unavailable
 from engine.types import Outcome, Window
 
@@ -453,3 +456,168 @@ async def test_a_summary_that_fails_never_has_the_message_answered_again(store):
         await until(lambda: len(engine.requests) == 4)
     assert [request.task for request in engine.requests] == ["answer", "condense"] * 2
     assert sender.texts() == [ANSWER, ANSWER]
+
+
+async def test_three_hundred_conversations_at_once_are_each_asked_and_answered_once(store, caplog):
+    together = asyncio.Barrier(300)
+
+    async def at(step):
+        if step == "posted":  # all of them store at the same moment what they posted
+            await together.wait()
+
+    await asyncio.gather(*(store.inbox.put(message(channel=str(number))) for number in range(300)))
+    engine, sender = ScriptedEngine("Yes."), ScriptedSender(once_only=False, at=at)
+    async with working(store, engine, sender):
+        await until_answered(store, seconds=20)
+    assert len(sender.texts()) == len(engine.requests) == 300
+    assert "Redis cannot be reached" not in caplog.text
+    assert await dead_letters(store) == []
+
+
+async def test_waiting_for_room_is_no_attempt(store, monkeypatch):
+    monkeypatch.setattr(bots.turn, "MOST_AT_ONCE", 1)
+    worker = scripted.build(store, ScriptedEngine(HANG), ScriptedSender())
+    async with background(worker.run(asyncio.Event())):
+        for number in range(5):
+            await store.intake.receive(message(channel=str(number)))
+        await until(lambda: len(worker._in_hand) == 5)
+        await until(lambda: store.redis.keys("frontdesk:turn:*"))
+        assert len(await store.redis.keys("frontdesk:turn:*")) == 1
+
+
+@contextlib.asynccontextmanager
+async def struck_down(monkeypatch, store, engine, sender):
+    """A worker that dies with everything it does at one moment: no attempt begins or is taken back then."""
+    with monkeypatch.context() as death:
+        async with killed(store, engine, sender):
+            yield
+            death.setattr(TurnRecord, "begin", never)
+            death.setattr(TurnRecord, "forgive", scripted.nothing)
+
+
+async def never(record):
+    """What is dead begins nothing."""
+    await asyncio.Event().wait()
+
+
+async def test_innocents_beside_a_message_that_kills_its_worker_are_answered(store, monkeypatch):
+    # Given a message that kills every worker that answers it, and five others
+    texts = ["poison", *(f"question {number}" for number in range(5))]
+    sender = ScriptedSender()
+    for channel, text in enumerate(texts):
+        await store.intake.receive(message(text, channel=str(channel)))
+    # When two workers die while they answer all of them, and more until there are no attempts left
+    for death in range(bots.turn.MOST_ATTEMPTS):
+        is_early = death < 2
+        engine = ScriptedEngine(HANG if is_early else hangs_on_poison, pause=0.01)
+        awaited = set(texts if is_early else ["poison"])
+        async with struck_down(monkeypatch, store, engine, sender):
+            await until(lambda awaited=awaited, engine=engine: awaited <= set(engine.asked))
+    engine = ScriptedEngine(ANSWER)
+    async with working(store, engine, sender):
+        await until_answered(store)
+    # Then that one is given up, and no other
+    assert "poison" not in engine.asked
+    assert "Sorry" in sender.texts("0")[0]
+    assert [sender.texts(str(channel)) for channel in range(1, 6)] == [[ANSWER]] * 5
+    assert await dead_letters(store) == ["too many attempts"]
+
+
+def hangs_on_poison(request):
+    return HANG if request.turns[-1].content == "poison" else ANSWER
+
+
+async def test_leases_lost_while_an_answer_runs_are_taken_again_and_everything_is_answered(store):
+    hook = HoldAt("streaming")
+    engine, sender = ScriptedEngine(ANSWER, at=hook), ScriptedSender()
+    async with working(store, engine, sender):
+        await store.intake.receive(message())
+        await asyncio.wait_for(hook.reached.wait(), 5)
+        await store.redis.delete(keys.LEASES)
+        engine._at = scripted.nothing
+        await store.intake.receive(message())
+        await until_answered(store, seconds=4)
+    assert sender.texts() == [ANSWER] * 2
+    assert await roles(store) == ["user", "assistant"] * 2
+
+
+async def test_an_attempt_that_swallows_a_cancellation_never_runs_beside_the_next(store):
+    running, most = [], []
+
+    async def at(step):
+        if step != "asked":
+            return
+        running.append(step)
+        most.append(len(running))
+        try:
+            if len(engine.requests) == 1:
+                with contextlib.suppress(asyncio.CancelledError):  # as redis-py does
+                    await asyncio.Event().wait()
+                await asyncio.Event().wait()
+        finally:
+            running.pop()
+
+    engine, sender = ScriptedEngine(ANSWER, at=at), ScriptedSender(once_only=False)
+    async with working(store, engine, sender):
+        await store.intake.receive(message())
+        await until(lambda: running)
+        await store.redis.delete(keys.LEASES)
+        await until_answered(store)
+    assert (most, sender.texts()) == ([1, 1], [ANSWER])
+
+
+async def test_a_fault_while_somebody_is_told_of_trouble_ends_nothing(store, monkeypatch, caplog):
+    monkeypatch.setattr(bots.turn, "_TELL_AFTER", 0.0)
+    faults = iter([RuntimeError("Session is closed")])
+    sender = ScriptedSender(faults={"post": faults})
+    async with working(store, ScriptedEngine([Unavailable("away"), ANSWER]), sender, patience=5):
+        await store.intake.receive(message())
+        await until_answered(store)
+    assert next(faults, None) is None
+    assert "it is taken again" not in caplog.text
+    assert sender.texts() == [ANSWER]
+
+
+@pytest.mark.parametrize("blank", ["", "\n \n"])
+async def test_a_blank_answer_is_an_apology_except_to_nobody(store, blank):
+    sender = ScriptedSender()
+    async with working(store, ScriptedEngine(blank), sender):
+        await store.intake.receive(message())
+        await store.intake.receive(message(job="of a plugin that is gone"))
+        await until_answered(store)
+    (text,) = sender.texts()
+    assert "Sorry" in text
+
+
+async def test_patience_counts_from_the_first_error_and_not_from_the_beginning(store):
+    async def at(step):
+        if step == "asked" and len(engine.requests) == 1:
+            await asyncio.sleep(0.3)
+
+    engine, sender = ScriptedEngine([Unavailable("broke off"), ANSWER], at=at), ScriptedSender()
+    async with working(store, engine, sender, patience=0.2):
+        await store.intake.receive(message())
+        await until_answered(store)
+    assert sender.texts() == [ANSWER]
+    assert await dead_letters(store) == []
+
+
+async def test_somebody_given_up_while_the_platform_is_busy_is_told_once_it_is_back(store):
+    sender = ScriptedSender(faults={"post": [PlatformBusy("away", retry_after=0.01)] * 5})
+    async with working(store, ScriptedEngine(Unavailable("gone")), sender, patience=0.0):
+        await store.intake.receive(message())
+        await until_answered(store)
+    (text,) = sender.texts()
+    assert "Sorry" in text
+    assert await dead_letters(store) == ["the engine cannot answer: gone"]
+
+
+async def test_a_lost_lease_is_no_failure_of_the_message(store):
+    engine, sender = ScriptedEngine([HANG] * 6 + ["Fine."]), ScriptedSender()
+    async with working(store, engine, sender):
+        await store.intake.receive(message())
+        for asked in range(1, 7):
+            await until(lambda asked=asked: len(engine.requests) == asked)
+            await store.redis.delete(keys.LEASES)
+        await until_answered(store)
+    assert sender.texts() == ["Fine."]
