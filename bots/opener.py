@@ -21,9 +21,13 @@ class Opener:
     def __init__(self, files: Files, redaction: Redaction) -> None:
         self._files, self._redaction = files, redaction
 
-    async def open(self, message: Message, sender: Sender) -> Message:
-        """The message with the texts of its files, or of the conversation's earlier ones if it has none."""
-        if message.job or message.notice:
+    async def open(self, message: Message, sender: Sender, *, has_earlier: bool = True) -> Message:
+        """The message with the texts of its files, or of the conversation's earlier ones if it has none.
+
+        Parameters
+          has_earlier: whether there may be earlier ones
+        """
+        if message.job or message.notice or not (message.attachments or has_earlier):
             return message
         if not message.attachments:
             return replace(message, earlier_files=await self._files.earlier(message.conversation))

@@ -271,7 +271,8 @@ class _Turn:
     async def _generate(self, delivery: Delivery) -> Reply:
         reply, self._work.said = None, ""
         async with beside(_keep_typing(self._sender, self._message)):
-            opened = await self._stores.opener.open(self._message, self._sender)
+            has_earlier = self._state.has_files
+            opened = await self._stores.opener.open(self._message, self._sender, has_earlier=has_earlier)
             answer = self._desk.answer(opened)
             async with aclosing(_ticking(answer, lambda: delivery.is_holding_back)) as pieces:
                 async for piece in pieces:

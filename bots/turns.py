@@ -16,13 +16,13 @@ from engine.log import logger
 
 log = logger("bots.turns")
 
-# KEYS: leases, turn   ARGV: partition, token, seconds to live
+# KEYS: leases, turn, the conversation's files   ARGV: partition, token, seconds to live
 _BEGIN = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return false end
 redis.call('HINCRBY', KEYS[2], 'attempts', 1)
 redis.call('HINCRBY', KEYS[2], 'tries', 1)
 redis.call('EXPIRE', KEYS[2], ARGV[3])
-return redis.call('HGETALL', KEYS[2])
+return {redis.call('HGETALL', KEYS[2]), redis.call('EXISTS', KEYS[3])}
 """
 # KEYS: leases, turn   ARGV: partition, token, then pairs of field and value
 # What gets somewhere begins to count anew: only what fails again and again at the same place is at fault,
@@ -52,6 +52,8 @@ class TurnState:
     reply: Reply | None = None
     edit: str = ""
     refs: dict[int, str] = field(default_factory=dict)
+    has_files: bool = True
+    """Whether anybody sent a file in the conversation, as far as is remembered."""
     is_ambiguous: bool = False
     """A post of this attempt may have arrived without an answer."""
 
@@ -74,10 +76,15 @@ class Turns:
         """The record of one turn, for whoever has the partition under this token."""
         return TurnRecord(self, message, partition, token)
 
-    async def begin(self, key: str, lease: tuple[int, str]) -> dict[bytes, bytes] | None:
-        """Count an attempt; the record's fields, or None without the lease."""
-        found = await self._begin(keys=[keys.LEASES, key], args=[*lease, CLAIM_SECONDS])
-        return dict(zip(found[::2], found[1::2], strict=True)) if found is not None else None
+    async def begin(
+        self, key: str, files: str, lease: tuple[int, str]
+    ) -> tuple[dict[bytes, bytes], bool] | None:
+        """Count an attempt; the record's fields and whether there are files, or None without the lease."""
+        found = await self._begin(keys=[keys.LEASES, key, files], args=[*lease, CLAIM_SECONDS])
+        if found is None:
+            return None
+        flat, has_files = found
+        return dict(zip(flat[::2], flat[1::2], strict=True)), bool(has_files)
 
     async def store(self, key: str, lease: tuple[int, str], fields: Mapping[str, str | bytes]) -> bool:
         """Write fields; False without the lease."""
@@ -107,18 +114,21 @@ class TurnRecord:
 
     def __init__(self, turns: Turns, message: Message, partition: int, token: str) -> None:
         self._turns, self._key = turns, keys.turn(message.id)
+        self._files = keys.files(message.conversation)
         self._lease = (partition, token)
 
     async def begin(self) -> TurnState:
         """Count an attempt and read what earlier ones left."""
-        fields = await self._turns.begin(self._key, self._lease)
-        if fields is None:
+        found = await self._turns.begin(self._key, self._files, self._lease)
+        if found is None:
             raise LeaseLost
+        fields, has_files = found
         return TurnState(
             attempts=int(fields[b"attempts"]),
             tries=int(fields[b"tries"]),
             reply=self._turns.open(fields.get(b"reply", b""), self._key),
             edit=fields.get(b"edit", b"").decode(),
+            has_files=has_files,
             refs={int(name[4:]): ref.decode() for name, ref in fields.items() if name.startswith(b"ref:")},
         )
 

@@ -161,6 +161,7 @@ async def _send_all(store: Store, platform: BenchPlatform, kind: str, count: int
 
 async def _idle(store: Store, worker: _WorkerProcess) -> list[Row]:
     """An idle worker, and the same with a thousand conversations that nobody goes on with."""
+    await asyncio.sleep(_CALM_SECONDS)
     alone = await _idle_figures(store, worker)
     redis_before = await _redis_bytes(store)
     for number in range(_IDLE_CONVERSATIONS):

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bots import keys
 from bots.bench.delivery_platform import NAME, BenchSender
 from bots.build import Store, build_worker, open_store
 from bots.console import loop_runner
@@ -52,7 +53,7 @@ async def working(store: Store, platform_url: str) -> AsyncIterator[None]:
     sender, stop = BenchSender(platform_url), asyncio.Event()
     worker = build_worker(store, InstantEngine(), Registry(), {NAME: sender})
     running = asyncio.create_task(worker.run(stop))
-    while not (await survey(store.redis)).leases:
+    while not await _is_shared_out(store):
         await asyncio.sleep(LOOK_SECONDS)
     try:
         yield
@@ -60,6 +61,12 @@ async def working(store: Store, platform_url: str) -> AsyncIterator[None]:
         stop.set()
         await running
         await sender.close()
+
+
+async def _is_shared_out(store: Store) -> bool:
+    """Whether every partition has a worker that lives."""
+    found = await survey(store.redis)
+    return all(found.owner(partition) is not None for partition in range(keys.PARTITIONS))
 
 
 async def _main(redis_url: str, data_dir: str, platform_url: str) -> None:
